@@ -1,0 +1,188 @@
+//! Connectors: `source/` and `sink/`, one file each, and the factory that makes them from a table's options.
+
+use std::time::Duration;
+
+use sluice_batch::{Batch, Error, Expr, Field, Millis, Result, Span};
+use sluice_format::ChangelogMode;
+
+/// A table as a connector sees it: no SQL, only columns and options.
+#[derive(Clone, Debug)]
+pub struct TableSpec {
+    pub name: String,
+    /// Physical columns, in order.
+    pub physical: Vec<Field>,
+    /// Metadata columns: key and declared type.
+    pub metadata: Vec<MetadataColumn>,
+    /// Positions in `physical`.
+    pub primary_key: Option<Vec<usize>>,
+    pub options: Vec<TableOption>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub struct MetadataColumn {
+    pub key: String,
+    pub field: Field,
+    /// VIRTUAL: read only.
+    pub is_virtual: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct TableOption {
+    pub key: String,
+    pub value: String,
+    pub key_span: Span,
+    pub value_span: Span,
+}
+
+/// What the plan wants of a source.
+#[derive(Clone, Debug)]
+pub struct ScanRequest {
+    /// Output columns in order.
+    pub columns: Vec<ScanColumn>,
+    /// Makes watermarks per split (Kafka partition); `None`: no event time.
+    pub watermark: Option<WatermarkSpec>,
+    /// `--bounded`: end at the offsets that are the latest at the start.
+    pub force_bounded: bool,
+    /// `table.local-time-zone`
+    pub time_zone: chrono_tz::Tz,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanColumn {
+    /// Position in `TableSpec::physical`.
+    Physical(usize),
+    /// Position in `TableSpec::metadata`.
+    Metadata(usize),
+}
+
+/// How watermarks are made: `expr` over the scan's output columns gives the watermark that a row allows, a TIMESTAMP(3) or
+/// TIMESTAMP_LTZ(3); NULL fails the job. (Flink: `WatermarkAssignerOperator`, pushed into the source where there are splits.)
+#[derive(Clone, Debug)]
+pub struct WatermarkSpec {
+    pub expr: Expr,
+    /// Position of the rowtime column in the output.
+    pub column: usize,
+    /// `scan.watermark.emit.strategy` = `on-event`: a watermark after every row that raises it.
+    pub on_event: bool,
+    /// `scan.watermark.idle-timeout` / `table.exec.source.idle-timeout`; zero: never idle.
+    pub idle_timeout: Duration,
+}
+
+/// What a source gives.
+#[derive(Debug)]
+pub enum SourceEvent {
+    Rows(Batch),
+    /// The minimum over the splits that are not idle.
+    Watermark(Millis),
+    /// All splits are idle: time is left to other inputs until rows come.
+    Idle,
+    /// Nothing within the time given.
+    Pending,
+    /// A bounded source has given all it has. The task sends the maximal watermark.
+    End,
+}
+
+/// A running source. One thread polls it.
+pub trait Source: Send {
+    /// The next event; waits at most `timeout` for one. `now` is the task's clock.
+    ///
+    /// # Errors
+    /// If the outside fails for good, or a record is malformed; the message names topic-partition-offset or file and line.
+    fn poll(&mut self, timeout: Duration, now: Millis) -> Result<SourceEvent>;
+
+    /// Where reading goes on after everything given so far: `(split, position)`, e.g. (`topic-0`, `17`).
+    fn positions(&self) -> Vec<(String, String)>;
+
+    /// Sets where to start, before the first poll: what `positions` said.
+    fn seek(&mut self, positions: &[(String, String)]) -> Result<()>;
+
+    /// Everything up to `positions()` is committed (Kafka: commits the group's offsets).
+    fn commit(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// What monitoring shows: per split the watermark, lag in records, idleness.
+    fn splits(&self) -> Vec<SplitStatus> {
+        vec![]
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct SplitStatus {
+    pub split: String,
+    pub watermark: Option<Millis>,
+    pub idle: bool,
+    /// Records behind the end, if known.
+    pub lag: Option<i64>,
+}
+
+/// A running sink. One thread writes to it.
+pub trait Sink: Send {
+    /// Writes rows: the columns of the table that persist (physical, then metadata that is not virtual), in that order.
+    fn write(&mut self, batch: &Batch) -> Result<()>;
+
+    /// Everything written is with the outside when it returns (or is buffered by the user's own setting, unless `end`).
+    fn flush(&mut self, end: bool) -> Result<()>;
+
+    /// Processing time moves on: time-based buffers.
+    fn tick(&mut self, _now: Millis) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What the planner must know of a source table.
+#[derive(Clone, Debug)]
+pub struct SourceInfo {
+    pub changelog: ChangelogMode,
+    pub bounded: bool,
+    /// The source gives upserts by this key without old rows, so they must be normalised (positions in `physical`).
+    pub upsert_key: Option<Vec<usize>>,
+}
+
+/// What the planner must know of a sink table.
+#[derive(Clone, Debug)]
+pub struct SinkInfo {
+    pub changelog: ChangelogMode,
+    /// Deletes need only carry the key.
+    pub delete_by_key: bool,
+    /// A sentence for EXPLAIN: `exactly-once`, `at-least-once`, …
+    pub guarantee: &'static str,
+}
+
+/// What the planner must know of a table as a source; checks its options.
+///
+/// # Errors
+/// If the connector is unknown, cannot be read, or an option is missing, unknown or wrong; the error has the option's place.
+pub fn source_info(table: &TableSpec) -> Result<SourceInfo> {
+    Err(Error::unsupported(format!("reading table '{}'", table.name)).at(table.span))
+}
+
+/// What the planner must know of a table as a sink; checks its options.
+///
+/// # Errors
+/// As [`source_info`].
+pub fn sink_info(table: &TableSpec) -> Result<SinkInfo> {
+    Err(Error::unsupported(format!("writing table '{}'", table.name)).at(table.span))
+}
+
+/// Metadata keys that a table's connector and format offer, with their types (Flink: `SupportsReadingMetadata.listReadableMetadata`).
+pub fn readable_metadata(_table: &TableSpec) -> Result<Vec<Field>> {
+    Ok(vec![])
+}
+
+/// Connects to the outside and starts to read.
+///
+/// # Errors
+/// If the outside cannot be reached or refuses.
+pub fn open_source(table: &TableSpec, _request: &ScanRequest) -> Result<Box<dyn Source>> {
+    Err(Error::unsupported(format!("reading table '{}'", table.name)).at(table.span))
+}
+
+/// Connects to the outside for writing.
+///
+/// # Errors
+/// If the outside cannot be reached or refuses.
+pub fn open_sink(table: &TableSpec, _time_zone: chrono_tz::Tz) -> Result<Box<dyn Sink>> {
+    Err(Error::unsupported(format!("writing table '{}'", table.name)).at(table.span))
+}

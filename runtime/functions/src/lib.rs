@@ -1,0 +1,121 @@
+//! Functions, operators and casts with Flink's names, types and results.
+//!
+//! A function is one [`Declaration`] in the file of its family; `REGISTRY` lists the families. The binder asks
+//! [`bind`] for a call by name and argument types, and gets a typed [`Expr`] back.
+
+use std::sync::Arc;
+
+use sluice_batch::{AggregateFunction, Datum, Error, Expr, Result, Span, SqlType};
+
+/// A call as the binder found it.
+pub struct Call<'a> {
+    /// As written.
+    pub name: &'a str,
+    /// The arguments, bound. The function may wrap them in casts.
+    pub args: Vec<Expr>,
+    /// `EXTRACT(YEAR …)`: the keyword arguments by position, upper case (their `args` entry is a NULL literal).
+    pub symbols: Vec<Option<String>>,
+    /// Clauses of SQL/JSON functions.
+    pub json: JsonClauses,
+    pub span: Span,
+}
+
+/// Clauses of SQL/JSON functions, bound.
+#[derive(Clone, Debug, Default)]
+pub struct JsonClauses {
+    pub returning: Option<SqlType>,
+    pub on_empty: Option<JsonBehavior>,
+    pub on_error: Option<JsonBehavior>,
+    pub null_on_null: Option<bool>,
+    /// `WITHOUT`, `WITH CONDITIONAL`, `WITH UNCONDITIONAL`
+    pub wrapper: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum JsonBehavior {
+    Null,
+    Error,
+    True,
+    False,
+    Unknown,
+    EmptyArray,
+    EmptyObject,
+    Default(Datum, SqlType),
+}
+
+/// A scalar function or operator: its names and how a call is typed.
+pub struct Declaration {
+    /// Upper case; the first is canonical. Operators are their symbol (`+`, `=`).
+    pub names: &'static [&'static str],
+    /// Checks and coerces the arguments and says what the call gives.
+    pub bind: fn(Call<'_>) -> Result<Expr>,
+}
+
+/// An aggregate function: its names and how a call is typed.
+pub struct AggregateDeclaration {
+    pub names: &'static [&'static str],
+    pub bind: fn(AggregateArgs<'_>) -> Result<BoundAggregate>,
+}
+
+/// An aggregate call as the binder found it. `COUNT(*)` has no arguments.
+pub struct AggregateArgs<'a> {
+    pub name: &'a str,
+    pub args: &'a [Expr],
+    pub distinct: bool,
+    pub json: &'a JsonClauses,
+    pub span: Span,
+}
+
+/// A typed aggregate: the function, its arguments (with casts, constants folded in) and its type.
+pub struct BoundAggregate {
+    pub function: Arc<dyn AggregateFunction>,
+    pub args: Vec<Expr>,
+    pub ty: SqlType,
+}
+
+/// Types a call of a scalar function or operator.
+///
+/// # Errors
+/// If there is no such function (with a did-you-mean) or the arguments do not fit.
+pub fn bind(call: Call<'_>) -> Result<Expr> {
+    Err(Error::plan(format!("No match found for function signature {}", call.name)).at(call.span))
+}
+
+/// Whether a name is an aggregate function's.
+pub fn is_aggregate(_name: &str) -> bool {
+    false
+}
+
+/// Types a call of an aggregate function.
+///
+/// # Errors
+/// If there is no such function or the arguments do not fit.
+pub fn bind_aggregate(args: AggregateArgs<'_>) -> Result<BoundAggregate> {
+    Err(Error::plan(format!("No match found for aggregate function {}", args.name)).at(args.span))
+}
+
+/// An explicit CAST or TRY_CAST; the expression itself if it has the type already.
+///
+/// # Errors
+/// If Flink knows no such cast.
+pub fn cast(_input: Expr, to: &SqlType, _try_cast: bool, span: Span) -> Result<Expr> {
+    Err(Error::plan(format!("no cast to {to}")).at(span))
+}
+
+/// A cast that needs no CAST in the SQL (Flink: `LogicalTypeCasts.supportsImplicitCast`): to sink columns, in set operations, CASE.
+///
+/// # Errors
+/// If there is no implicit cast.
+pub fn implicit_cast(input: Expr, to: &SqlType, span: Span) -> Result<Expr> {
+    cast(input, to, false, span)
+}
+
+/// The type to which CASE results, VALUES rows, array elements and set operations are brought (Flink: `LogicalTypeMerging.findCommonType`).
+pub fn common_type(_types: &[SqlType]) -> Option<SqlType> {
+    None
+}
+
+/// Evaluates a constant expression while planning; `None` if it has columns, is not deterministic, or fails.
+pub fn fold_constant(_expr: &Expr) -> Option<Datum> {
+    None
+}

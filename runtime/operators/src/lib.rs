@@ -1,0 +1,103 @@
+//! Streaming operators: one file each. Data comes in batches, time as watermarks; what an operator gives goes to its [`Output`].
+
+use sluice_batch::{Batch, EvalContext, Millis, Result};
+
+pub mod spec;
+pub mod state;
+
+/// A streaming operator. It is called by one thread, never blocks, and knows no clock but the task's.
+pub trait Operator: Send {
+    /// The name in plans and metrics, e.g. `GroupAggregate`.
+    fn name(&self) -> &'static str;
+
+    /// Rows of input `input` (0 for operators with one input).
+    fn batch(&mut self, input: usize, batch: Batch, out: &mut Output<'_>) -> Result<()>;
+
+    /// Time has reached `now` on all inputs: no row with a rowtime <= `now` follows. The task passes `now` on afterwards,
+    /// so an operator emits what is due and, unless it holds rows back behind time, need not forward.
+    /// [`sluice_batch::WATERMARK_MAX`] ends a bounded input.
+    fn watermark(&mut self, _now: Millis, _out: &mut Output<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// The watermark that may go downstream when the input's is `now`; less for operators that emit older rowtimes later.
+    fn output_watermark(&self, now: Millis) -> Millis {
+        now
+    }
+
+    /// Processing time has moved on to `now`; called at least every 100 ms while [`Operator::wants_ticks`].
+    fn tick(&mut self, _now: Millis, _out: &mut Output<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn wants_ticks(&self) -> bool {
+        false
+    }
+
+    /// Input `input` has ended for good (after its last batch, before the maximal watermark).
+    fn end_of_input(&mut self, _input: usize, _out: &mut Output<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called before every commit, at the end of every poll round under mini-batching, and at the end: emit what is held back only
+    /// to be batched (mini-batches), not what waits for time.
+    fn flush(&mut self, _out: &mut Output<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Rows that came too late and were dropped, so far.
+    fn late_rows(&self) -> u64 {
+        0
+    }
+
+    /// Bytes of state held, about.
+    fn state_bytes(&self) -> usize {
+        0
+    }
+
+    /// Writes all state, so that a new operator of the same spec goes on from it. Stateless operators write nothing.
+    fn snapshot(&self, _out: &mut state::SnapshotWriter) -> Result<()> {
+        Ok(())
+    }
+
+    /// Reads what [`Operator::snapshot`] wrote, before the first batch.
+    fn restore(&mut self, _input: &mut state::SnapshotReader<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Where an operator's rows go, and what it may know of the outside.
+pub struct Output<'a> {
+    batches: &'a mut Vec<Batch>,
+    context: &'a EvalContext,
+    watermark: Millis,
+}
+
+impl<'a> Output<'a> {
+    /// `watermark` is the operator's current one (before the call, or the one being delivered).
+    pub fn new(batches: &'a mut Vec<Batch>, context: &'a EvalContext, watermark: Millis) -> Self {
+        Self { batches, context, watermark }
+    }
+
+    /// Sends rows downstream; empty batches are dropped.
+    pub fn emit(&mut self, batch: Batch) {
+        if !batch.is_empty() {
+            self.batches.push(batch);
+        }
+    }
+
+    /// Session settings and the task's clock.
+    pub fn context(&self) -> &'a EvalContext {
+        self.context
+    }
+
+    /// Processing time, from the task's clock.
+    pub fn now(&self) -> Millis {
+        self.context.now
+    }
+
+    /// The current watermark of the operator's inputs.
+    pub fn watermark(&self) -> Millis {
+        self.watermark
+    }
+}

@@ -1,0 +1,49 @@
+//! State of operators as tables of byte keys and values: what a snapshot holds.
+//!
+//! Operators keep their state in structures of their own and write it, a table at a time, as rows with a memcomparable key.
+
+use std::collections::BTreeMap;
+
+use sluice_batch::{Error, Result};
+
+/// Collects the tables of one operator.
+#[derive(Default)]
+pub struct SnapshotWriter {
+    tables: BTreeMap<&'static str, Vec<(Vec<u8>, Vec<u8>)>>,
+}
+
+impl SnapshotWriter {
+    pub fn put(&mut self, table: &'static str, key: Vec<u8>, value: Vec<u8>) {
+        self.tables.entry(table).or_default().push((key, value));
+    }
+
+    pub fn into_tables(self) -> BTreeMap<&'static str, Vec<(Vec<u8>, Vec<u8>)>> {
+        self.tables
+    }
+}
+
+/// The tables of one operator as they were written.
+pub struct SnapshotReader<'a> {
+    tables: &'a BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>,
+}
+
+impl<'a> SnapshotReader<'a> {
+    pub fn new(tables: &'a BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>) -> Self {
+        Self { tables }
+    }
+
+    /// All rows of a table; none if it was not written.
+    pub fn rows(&self, table: &str) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        self.tables.get(table).into_iter().flatten().map(|(k, v)| (k.as_slice(), v.as_slice()))
+    }
+}
+
+/// Takes `n` bytes off the front of encoded state.
+pub fn take_bytes<'a>(input: &mut &'a [u8], n: usize) -> Result<&'a [u8]> {
+    if input.len() < n {
+        return Err(Error::runtime("state ends before its value does"));
+    }
+    let (head, tail) = input.split_at(n);
+    *input = tail;
+    Ok(head)
+}
