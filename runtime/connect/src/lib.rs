@@ -65,6 +65,8 @@ pub struct WatermarkSpec {
     pub column: usize,
     /// `scan.watermark.emit.strategy` = `on-event`: a watermark after every row that raises it.
     pub on_event: bool,
+    /// `pipeline.auto-watermark-interval` (200 ms): how often a watermark is given, on the task's clock; zero: with every batch.
+    pub interval: Duration,
     /// `scan.watermark.idle-timeout` / `table.exec.source.idle-timeout`; zero: never idle.
     pub idle_timeout: Duration,
 }
