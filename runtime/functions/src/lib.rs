@@ -1,7 +1,10 @@
 //! Functions, operators and casts with Flink's names, types and results.
 //!
-//! A function is one [`Declaration`] in the file of its family; `REGISTRY` lists the families. The binder asks
+//! A function is one [`Declaration`] in the file of its family; `registry.rs` lists the families. The binder asks
 //! [`bind`] for a call by name and argument types, and gets a typed [`Expr`] back.
+
+pub mod kernel;
+mod registry;
 
 use std::sync::Arc;
 
@@ -78,12 +81,14 @@ pub struct BoundAggregate {
 /// # Errors
 /// If there is no such function (with a did-you-mean) or the arguments do not fit.
 pub fn bind(call: Call<'_>) -> Result<Expr> {
-    Err(Error::plan(format!("No match found for function signature {}", call.name)).at(call.span))
+    let declaration = registry::scalar(call.name).ok_or_else(|| registry::unknown(call.name).at(call.span))?;
+    let span = call.span;
+    (declaration.bind)(call).map_err(|e| e.at(span))
 }
 
 /// Whether a name is an aggregate function's.
-pub fn is_aggregate(_name: &str) -> bool {
-    false
+pub fn is_aggregate(name: &str) -> bool {
+    registry::aggregate(name).is_some()
 }
 
 /// Types a call of an aggregate function.
@@ -91,7 +96,9 @@ pub fn is_aggregate(_name: &str) -> bool {
 /// # Errors
 /// If there is no such function or the arguments do not fit.
 pub fn bind_aggregate(args: AggregateArgs<'_>) -> Result<BoundAggregate> {
-    Err(Error::plan(format!("No match found for aggregate function {}", args.name)).at(args.span))
+    let declaration = registry::aggregate(args.name).ok_or_else(|| registry::unknown(args.name).at(args.span))?;
+    let span = args.span;
+    (declaration.bind)(args).map_err(|e| e.at(span))
 }
 
 /// An explicit CAST or TRY_CAST; the expression itself if it has the type already.

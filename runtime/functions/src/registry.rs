@@ -1,0 +1,66 @@
+//! Which functions there are: lists of families, and lookup by name.
+
+use std::sync::OnceLock;
+
+use hashbrown::HashMap;
+use sluice_batch::Error;
+
+use crate::{AggregateDeclaration, Declaration};
+
+/// Scalar functions and operators, one entry a family (a file).
+static REGISTRY: &[&[Declaration]] = &[];
+
+/// Aggregate functions, one entry a family.
+static AGGREGATES: &[&[AggregateDeclaration]] = &[];
+
+fn scalar_index() -> &'static HashMap<&'static str, &'static Declaration> {
+    static INDEX: OnceLock<HashMap<&'static str, &'static Declaration>> = OnceLock::new();
+    INDEX.get_or_init(|| REGISTRY.iter().copied().flatten().flat_map(|d| d.names.iter().map(move |n| (*n, d))).collect())
+}
+
+fn aggregate_index() -> &'static HashMap<&'static str, &'static AggregateDeclaration> {
+    static INDEX: OnceLock<HashMap<&'static str, &'static AggregateDeclaration>> = OnceLock::new();
+    INDEX.get_or_init(|| AGGREGATES.iter().copied().flatten().flat_map(|d| d.names.iter().map(move |n| (*n, d))).collect())
+}
+
+/// The scalar function of this name, in any case.
+pub(crate) fn scalar(name: &str) -> Option<&'static Declaration> {
+    let index = scalar_index();
+    index.get(name).or_else(|| index.get(name.to_ascii_uppercase().as_str())).copied()
+}
+
+/// The aggregate function of this name, in any case.
+pub(crate) fn aggregate(name: &str) -> Option<&'static AggregateDeclaration> {
+    let index = aggregate_index();
+    index.get(name).or_else(|| index.get(name.to_ascii_uppercase().as_str())).copied()
+}
+
+/// "No such function", with the name that was probably meant.
+pub(crate) fn unknown(name: &str) -> Error {
+    let wanted = name.to_ascii_uppercase();
+    let names = scalar_index().keys().chain(aggregate_index().keys());
+    let best = names.map(|n| (strsim::damerau_levenshtein(n, &wanted), *n)).min();
+    let error = Error::plan(format!("No match found for function signature {name}"));
+    match best {
+        Some((distance, near)) if distance <= 1 + wanted.len() / 4 => error.hint(format!("did you mean {near}?")),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_declared_twice() {
+        let mut seen = std::collections::HashSet::new();
+        for name in REGISTRY.iter().copied().flatten().flat_map(|d| d.names) {
+            assert!(seen.insert(*name), "{name} is declared twice");
+            assert_eq!(*name, name.to_ascii_uppercase(), "names are upper case");
+        }
+        let mut seen = std::collections::HashSet::new();
+        for name in AGGREGATES.iter().copied().flatten().flat_map(|d| d.names) {
+            assert!(seen.insert(*name), "{name} is declared twice");
+        }
+    }
+}
