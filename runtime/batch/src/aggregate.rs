@@ -2,9 +2,14 @@
 
 use std::fmt;
 
-use arrow::array::ArrayRef;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
-use crate::batch::RowKind;
+use arrow::array::{Array as _, ArrayRef, BooleanArray, UInt32Array};
+use arrow::compute;
+
+use crate::batch::{Mask, RowKind};
 use crate::error::Result;
 use crate::types::SqlType;
 
@@ -31,6 +36,22 @@ pub trait Accumulator: Send {
     /// `kinds` `None` means all are additions. Rows are already filtered (FILTER clause).
     fn update(&mut self, args: &[ArrayRef], groups: &[u32], kinds: Option<&[RowKind]>) -> Result<()>;
 
+    /// The same as [`Accumulator::update`], and gives the result of slot `groups[i]` as it is right after row `i`:
+    /// the changelog of an aggregation that emits one update per input row. [`RunningRows`] makes the values before
+    /// and after each row of it.
+    fn update_running(&mut self, args: &[ArrayRef], groups: &[u32], kinds: Option<&[RowKind]>) -> Result<ArrayRef> {
+        let mut results = Vec::with_capacity(groups.len());
+        for row in 0..groups.len() {
+            let args: Vec<ArrayRef> = args.iter().map(|a| a.slice(row, 1)).collect();
+            self.update(&args, &groups[row..=row], kinds.map(|k| &k[row..=row]))?;
+            results.push(self.evaluate(&groups[row..=row])?);
+        }
+        match results.is_empty() {
+            true => self.evaluate(&[]),
+            false => Ok(compute::concat(&results.iter().map(AsRef::as_ref).collect::<Vec<_>>())?),
+        }
+    }
+
     /// Adds the state of slot `from[i]` of `other` (an accumulator of the same function) to slot `to[i]`:
     /// how slices become windows.
     fn merge(&mut self, other: &dyn Accumulator, from: &[u32], to: &[u32]) -> Result<()>;
@@ -53,7 +74,7 @@ pub trait Accumulator: Send {
 /// A bound aggregate call: the function, the positions of its arguments, what it gives.
 #[derive(Clone, Debug)]
 pub struct AggregateCall {
-    pub function: std::sync::Arc<dyn AggregateFunction>,
+    pub function: Arc<dyn AggregateFunction>,
     /// Positions of the argument columns in the operator's input.
     pub args: Vec<usize>,
     pub distinct: bool,
@@ -75,5 +96,114 @@ impl fmt::Display for AggregateCall {
             write!(f, " FILTER ${filter}")?;
         }
         Ok(())
+    }
+}
+
+/// The rows of a batch by group, made once and used for every aggregate call of an operator that emits each row's
+/// result before and after it (Flink: `GroupAggFunction` without mini-batch).
+///
+/// A group whose last row is taken back inside a batch and that gets rows again later in the same batch starts anew
+/// in Flink: the operator has to split the batch there and [`Accumulator::clear`] the slot in between.
+pub struct RunningRows {
+    groups: Vec<u32>,
+    /// The distinct groups in order of appearance.
+    distinct: Vec<u32>,
+    /// For each row its group's position in `distinct`.
+    ordinals: Vec<u32>,
+}
+
+impl RunningRows {
+    pub fn new(groups: &[u32]) -> Self {
+        let mut seen: HashMap<u32, u32, BuildHasherDefault<SlotHasher>> = HashMap::default();
+        let mut distinct = Vec::new();
+        let ordinals = groups
+            .iter()
+            .map(|g| {
+                *seen.entry(*g).or_insert_with(|| {
+                    distinct.push(*g);
+                    distinct.len() as u32 - 1
+                })
+            })
+            .collect();
+        Self { groups: groups.to_vec(), distinct, ordinals }
+    }
+
+    /// The distinct groups in order of appearance.
+    pub fn distinct(&self) -> &[u32] {
+        &self.distinct
+    }
+
+    /// Updates `accumulator` with the rows and gives, for each row, its group's result before and after it.
+    /// A row that `filter` (the column of the FILTER clause) does not let through leaves the result as it is.
+    pub fn update(
+        &self,
+        accumulator: &mut dyn Accumulator,
+        args: &[ArrayRef],
+        kinds: Option<&[RowKind]>,
+        filter: Option<&BooleanArray>,
+    ) -> Result<(ArrayRef, ArrayRef)> {
+        let pass = filter.map(|f| (0..f.len()).map(|i| f.is_valid_and_true(i)).collect::<Vec<_>>());
+        self.update_where(accumulator, args, kinds, pass.as_deref())
+    }
+
+    /// [`RunningRows::update`] with the rows to take as a mask.
+    pub fn update_where(
+        &self,
+        accumulator: &mut dyn Accumulator,
+        args: &[ArrayRef],
+        kinds: Option<&[RowKind]>,
+        pass: Option<&[bool]>,
+    ) -> Result<(ArrayRef, ArrayRef)> {
+        let initial = accumulator.evaluate(&self.distinct)?;
+        let running = match pass {
+            None => accumulator.update_running(args, &self.groups, kinds)?,
+            Some(pass) => {
+                let rows: Vec<u32> = (0..self.groups.len() as u32).filter(|i| pass[*i as usize]).collect();
+                let groups: Vec<u32> = rows.iter().map(|i| self.groups[*i as usize]).collect();
+                let kinds: Option<Vec<RowKind>> = kinds.map(|k| rows.iter().map(|i| k[*i as usize]).collect());
+                let rows = UInt32Array::from(rows);
+                let args = args.iter().map(|a| compute::take(a, &rows, None)).collect::<Result<Vec<_>, _>>()?;
+                accumulator.update_running(&args, &groups, kinds.as_deref())?
+            }
+        };
+        // Where each group's result stands now: in `initial`, or behind it in `running`.
+        let mut current: Vec<u32> = (0..self.distinct.len() as u32).collect();
+        let mut next = self.distinct.len() as u32;
+        let (mut before, mut after) = (Vec::with_capacity(self.groups.len()), Vec::with_capacity(self.groups.len()));
+        for (row, ordinal) in self.ordinals.iter().enumerate() {
+            let at = &mut current[*ordinal as usize];
+            before.push(*at);
+            if pass.is_none_or(|p| p[row]) {
+                *at = next;
+                next += 1;
+            }
+            after.push(*at);
+        }
+        let all = compute::concat(&[initial.as_ref(), running.as_ref()])?;
+        let after = match pass {
+            None => running,
+            Some(_) => compute::take(&all, &UInt32Array::from(after), None)?,
+        };
+        Ok((compute::take(&all, &UInt32Array::from(before), None)?, after))
+    }
+}
+
+/// Slots are dense small numbers: one multiplication spreads them well enough.
+#[derive(Default)]
+struct SlotHasher(u64);
+
+impl Hasher for SlotHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for b in bytes {
+            self.0 = (self.0 ^ u64::from(*b)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        }
+    }
+
+    fn write_u32(&mut self, slot: u32) {
+        self.0 = u64::from(slot).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 }
