@@ -8,6 +8,7 @@ pub mod aggregate;
 pub mod algebra;
 pub mod batch;
 pub mod datum;
+pub mod duration;
 pub mod error;
 pub mod expr;
 pub mod types;
