@@ -22,7 +22,8 @@ pub fn parse(text: &str) -> Result<Duration> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let unit = text[digits..].trim().to_lowercase();
-    let bad = || Error::plan(format!("'{text}' is not a duration")).hint("write a number and a unit: '500 ms', '5 s', '10 min', '1 h', '1 d'");
+    let bad =
+        || Error::plan(format!("'{text}' is not a duration")).hint("write a number and a unit: '500 ms', '5 s', '10 min', '1 h', '1 d'");
     let number: u128 = text[..digits].parse().map_err(|_| bad())?;
     let scale = UNITS.iter().find(|(names, _)| names.contains(&unit.as_str())).map(|(_, n)| *n).ok_or_else(bad)?;
     let nanos = number.checked_mul(scale).and_then(|n| u64::try_from(n).ok()).ok_or_else(bad)?;
@@ -36,7 +37,9 @@ mod tests {
 
     #[test]
     fn reads_what_flink_reads() {
-        for (text, millis) in [("5 s", 5_000), ("1min", 60_000), ("250 ms", 250), ("10", 10), ("2 h", 7_200_000), ("1 DAY", 86_400_000), ("0 s", 0)] {
+        for (text, millis) in
+            [("5 s", 5_000), ("1min", 60_000), ("250 ms", 250), ("10", 10), ("2 h", 7_200_000), ("1 DAY", 86_400_000), ("0 s", 0)]
+        {
             assert_eq!(parse(text).unwrap(), Duration::from_millis(millis), "{text}");
         }
         for text in ["", "s", "5 parsecs", "-1 s", "1.5 s", "999999999999999999999 d"] {
