@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sluice_batch::aggregate::AggregateCall;
 pub use sluice_batch::algebra::*;
-use sluice_batch::{Datum, Expr, Span, SqlType};
+use sluice_batch::{Datum, Expr, Millis, Span, SqlType};
 
 use crate::catalog::Table;
 
@@ -67,6 +67,8 @@ pub enum RelKind {
         right: Box<Rel>,
         kind: JoinKind,
         condition: Expr,
+        /// STATE_TTL hints for the left and right side; `None`: `table.exec.state.ttl`.
+        state_ttl: (Option<Millis>, Option<Millis>),
     },
     /// `left JOIN right FOR SYSTEM_TIME AS OF time`: `time` is a column of the left side (rowtime: versioned table join; proctime: lookup join).
     TemporalJoin {
@@ -76,7 +78,8 @@ pub enum RelKind {
         time: usize,
         condition: Expr,
     },
-    /// GROUP BY. Output: keys, then calls, then (with more than one grouping set) `grouping_id`.
+    /// GROUP BY. Output: keys, then calls, then (with more than one grouping set) `grouping_id`, BIGINT NOT NULL:
+    /// the position in `grouping_sets` of the set that made the row.
     Aggregate {
         input: Box<Rel>,
         /// Positions of the key columns in the input.
@@ -86,6 +89,8 @@ pub enum RelKind {
         calls: Vec<AggregateCall>,
         /// Set when the keys hold a window's start and end: see [`WindowKeys`].
         window: Option<WindowKeys>,
+        /// A STATE_TTL hint; `None`: `table.exec.state.ttl`.
+        state_ttl: Option<Millis>,
     },
     /// `TUMBLE/HOP/CUMULATE/SESSION(TABLE input, DESCRIPTOR(time), …)`: the input's columns, then window_start, window_end, window_time.
     WindowTvf {
@@ -143,7 +148,7 @@ pub enum RelKind {
         input: Box<Rel>,
         clause: Box<MatchClause>,
     },
-    /// A relation used by more than one consumer (a view or CTE named twice, or a statement set). Planned once.
+    /// A relation used by more than one consumer (a view or CTE named twice in a statement). Planned once. Ids are unique in the process.
     Shared {
         id: usize,
         input: Arc<Rel>,
