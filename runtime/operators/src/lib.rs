@@ -66,24 +66,38 @@ pub trait Operator: Send {
     }
 }
 
+/// What goes from one operator to the next, in order.
+#[derive(Clone, Debug)]
+pub enum Item {
+    Batch(Batch),
+    /// Time that an operator itself has moved on (a watermark assigner). What the task passes on is not in here.
+    Watermark(Millis),
+}
+
 /// Where an operator's rows go, and what it may know of the outside.
 pub struct Output<'a> {
-    batches: &'a mut Vec<Batch>,
+    items: &'a mut Vec<Item>,
     context: &'a EvalContext,
     watermark: Millis,
 }
 
 impl<'a> Output<'a> {
     /// `watermark` is the operator's current one (before the call, or the one being delivered).
-    pub fn new(batches: &'a mut Vec<Batch>, context: &'a EvalContext, watermark: Millis) -> Self {
-        Self { batches, context, watermark }
+    pub fn new(items: &'a mut Vec<Item>, context: &'a EvalContext, watermark: Millis) -> Self {
+        Self { items, context, watermark }
     }
 
     /// Sends rows downstream; empty batches are dropped.
     pub fn emit(&mut self, batch: Batch) {
         if !batch.is_empty() {
-            self.batches.push(batch);
+            self.items.push(Item::Batch(batch));
         }
+    }
+
+    /// Sends a watermark downstream, behind the batches emitted so far. Only for operators that make time
+    /// (their [`Operator::output_watermark`] then answers with what they last sent).
+    pub fn emit_watermark(&mut self, watermark: Millis) {
+        self.items.push(Item::Watermark(watermark));
     }
 
     /// Session settings and the task's clock.
