@@ -2,24 +2,14 @@
 //!
 //! A format is made once a table from its options; a decoder is fed records and gives columns of the *projected* schema only.
 
+mod options;
+mod registry;
+
 use arrow::array::ArrayRef;
-use sluice_batch::{Batch, Field, Result, RowKind, Span};
+use sluice_batch::{Batch, Field, Result, RowKind};
 
-/// Options of one format of a table with their prefix taken off (`value.json.fail-on-missing-field` → `fail-on-missing-field`).
-/// Reading an option marks it as known; [`FormatOptions::finish`] rejects the rest with a did-you-mean.
-pub struct FormatOptions {
-    /// The format's name, e.g. `json`.
-    pub format: String,
-    /// What users wrote before the option's name, e.g. `value.json.`.
-    pub prefix: String,
-    pub options: Vec<FormatOption>,
-}
-
-pub struct FormatOption {
-    pub key: String,
-    pub value: String,
-    pub span: Span,
-}
+pub use options::{FormatOption, FormatOptions};
+pub use registry::{decoder, encoder, names, read_info, readable_metadata, write_info};
 
 /// What a record was, for error messages: `topic-partition-offset` or a file and line.
 pub trait RecordPlace {
@@ -28,7 +18,7 @@ pub trait RecordPlace {
 
 /// Turns records into columns. Not shared between threads; clone by making another.
 pub trait Decoder: Send {
-    /// Decodes one record and appends its rows (none, one or more) to the columns under construction.
+    /// Decodes one record and appends its rows (none, one or more) to the columns under construction; nothing is appended if it fails.
     /// Answers how many rows were appended. `None` is a Kafka tombstone or a NULL key.
     ///
     /// # Errors
@@ -107,11 +97,36 @@ pub enum ChangelogMode {
     All,
 }
 
+/// What the planner must know of a format with its options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FormatInfo {
+    pub changelog: ChangelogMode,
+    /// Deletes carry (source) or need only carry (sink) the key; the other columns are NULL.
+    pub delete_by_key: bool,
+}
+
 /// What a format is asked for: the fields of the record and, for decoders, which of them the plan uses.
+#[derive(Clone, Debug, Default)]
 pub struct Schema {
     pub fields: Vec<Field>,
     /// Positions in `fields` to decode, in output order. Encoders use all.
     pub projection: Vec<usize>,
+    /// The format's own metadata to decode (names are keys of [`readable_metadata`]); columns behind those of `projection`.
+    pub metadata: Vec<Field>,
     /// The subject for a schema registry, if the format's options do not name one: `<topic>-key` or `<topic>-value`.
     pub default_subject: Option<String>,
+}
+
+impl Schema {
+    /// All the fields, no metadata.
+    pub fn new(fields: Vec<Field>) -> Self {
+        Self { projection: (0..fields.len()).collect(), fields, ..Self::default() }
+    }
+}
+
+/// Settings of the session that formats depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct FormatContext {
+    /// `table.local-time-zone`
+    pub time_zone: chrono_tz::Tz,
 }
