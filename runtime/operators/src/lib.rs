@@ -2,8 +2,23 @@
 
 use sluice_batch::{Batch, EvalContext, Millis, Result};
 
+mod aggregates;
+mod calc;
+mod constraint_enforcer;
+mod drop_update_before;
+mod group_aggregate;
+pub mod group_index;
+pub mod rows;
 pub mod spec;
 pub mod state;
+#[cfg(test)]
+mod test_functions;
+#[cfg(test)]
+mod testing;
+pub mod time;
+mod union;
+mod unnest;
+mod watermark_assigner;
 
 /// A streaming operator. It is called by one thread, never blocks, and knows no clock but the task's.
 pub trait Operator: Send {

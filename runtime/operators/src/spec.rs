@@ -2,7 +2,7 @@
 
 use sluice_batch::aggregate::AggregateCall;
 use sluice_batch::algebra::{Frame, JoinKind, MatchClause, OverCall, SortKey, WindowProperty, WindowSpec};
-use sluice_batch::{Batch, Error, Expr, Millis, Result, SqlType};
+use sluice_batch::{Error, Expr, Millis, Result, SqlType};
 
 use crate::Operator;
 
@@ -293,13 +293,27 @@ pub struct UpsertMaterializeSpec {
     pub state_ttl: Millis,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ConstraintSpec {
     /// Column, its name, and what is checked. `drop`: `table.exec.sink.not-null-enforcer` = `DROP`.
     pub not_null: Vec<(usize, String)>,
     pub drop_null_rows: bool,
     /// CHAR/BINARY: pad; CHAR/VARCHAR/BINARY/VARBINARY: cut (`TRIM_PAD`) or fail (`ERROR`).
     pub lengths: Vec<LengthConstraint>,
+    /// `table.exec.sink.nested-constraint-enforcer`: columns with constraints inside; empty for `IGNORE`.
+    pub nested: Vec<NestedConstraint>,
+}
+
+/// A ROW, ARRAY or MAP column whose inner types are checked as well.
+#[derive(Clone, Debug)]
+pub struct NestedConstraint {
+    pub column: usize,
+    pub name: String,
+    pub ty: SqlType,
+    /// Also inside ARRAY and MAP (`ROWS_AND_COLLECTIONS`), not only ROW.
+    pub collections: bool,
+    /// Lengths are checked too: `Some(true)` fails, `Some(false)` trims and pads; `None` ignores them.
+    pub lengths: Option<bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -365,6 +379,39 @@ pub struct ExpandSpec {
 /// # Errors
 /// If the operator is not supported yet; the error says which.
 pub fn build(spec: &OperatorSpec) -> Result<Box<dyn Operator>> {
-    let _ = Batch::rows;
-    Err(Error::unsupported(format!("operator {spec:?}")))
+    use OperatorSpec as S;
+    Ok(match spec.clone() {
+        S::Calc { filter, project } => Box::new(crate::calc::Calc::new(filter, project)),
+        S::Unnest(s) => Box::new(crate::unnest::Unnest::new(s)),
+        S::GroupAggregate(s) => Box::new(crate::group_aggregate::GroupAggregate::new(s)?),
+        S::WindowAggregate(_) => return unsupported("WindowAggregate"),
+        S::WindowTvf(_) => return unsupported("WindowTvf"),
+        S::GroupWindow(_) => return unsupported("GroupWindow"),
+        S::Join(_) => return unsupported("Join"),
+        S::IntervalJoin(_) => return unsupported("IntervalJoin"),
+        S::WindowJoin(_) => return unsupported("WindowJoin"),
+        S::TemporalJoin(_) => return unsupported("TemporalJoin"),
+        S::TopN(_) => return unsupported("TopN"),
+        S::WindowTopN(_) => return unsupported("WindowTopN"),
+        S::Deduplicate(_) => return unsupported("Deduplicate"),
+        S::Over(_) => return unsupported("Over"),
+        S::TemporalSort(_) => return unsupported("TemporalSort"),
+        S::Sort(_) => return unsupported("Sort"),
+        S::ChangelogNormalize(_) => return unsupported("ChangelogNormalize"),
+        S::UpsertMaterialize(_) => return unsupported("UpsertMaterialize"),
+        S::DropUpdateBefore => Box::new(crate::drop_update_before::DropUpdateBefore),
+        S::ConstraintEnforcer(s) => Box::new(crate::constraint_enforcer::ConstraintEnforcer::new(s)),
+        S::MatchRecognize(_) => return unsupported("MATCH_RECOGNIZE"),
+        S::SetOperation(_) => return unsupported("SetOperation"),
+        S::Union => Box::new(crate::union::Union),
+        S::WatermarkAssigner(s) => Box::new(crate::watermark_assigner::WatermarkAssigner::new(s)),
+        S::ToChangelog(_) => return unsupported("TO_CHANGELOG"),
+        S::FromChangelog(_) => return unsupported("FROM_CHANGELOG"),
+        S::LateralSnapshotJoin(_) => return unsupported("LateralSnapshotJoin"),
+        S::Expand(_) => return unsupported("Expand"),
+    })
+}
+
+fn unsupported(operator: &str) -> Result<Box<dyn Operator>> {
+    Err(Error::unsupported(format!("operator {operator}")))
 }

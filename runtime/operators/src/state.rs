@@ -47,3 +47,22 @@ pub fn take_bytes<'a>(input: &mut &'a [u8], n: usize) -> Result<&'a [u8]> {
     *input = tail;
     Ok(head)
 }
+
+/// Takes a big-endian integer off the front of encoded state.
+pub fn take_i64(input: &mut &[u8]) -> Result<i64> {
+    let bytes = take_bytes(input, 8)?;
+    Ok(i64::from_be_bytes(bytes.try_into().map_err(|_| Error::runtime("state ends before its value does"))?))
+}
+
+/// Takes a byte string that [`put_bytes`] wrote.
+pub fn take_row<'a>(input: &mut &'a [u8]) -> Result<&'a [u8]> {
+    let bytes = take_bytes(input, 4)?;
+    let len = u32::from_be_bytes(bytes.try_into().map_err(|_| Error::runtime("state ends before its value does"))?);
+    take_bytes(input, len as usize)
+}
+
+/// Writes a byte string with its length before it.
+pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+    out.extend_from_slice(bytes);
+}

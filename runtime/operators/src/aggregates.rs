@@ -1,0 +1,124 @@
+//! The aggregate calls of one operator: their accumulators, updated together.
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array};
+use sluice_batch::aggregate::{AggregateCall, RunningRows};
+use sluice_batch::batch::Mask;
+use sluice_batch::{Accumulator, Batch, Error, Result, RowKind, SqlType};
+
+use crate::rows::{RowCodec, take};
+
+pub struct Aggregates {
+    calls: Vec<AggregateCall>,
+    input: Vec<SqlType>,
+    retracting: bool,
+    accumulators: Vec<Box<dyn Accumulator>>,
+    capacity: usize,
+}
+
+impl Aggregates {
+    pub fn new(calls: &[AggregateCall], input: &[SqlType], retracting: bool) -> Result<Self> {
+        let accumulators = calls.iter().map(|c| accumulator(c, input, retracting)).collect::<Result<_>>()?;
+        Ok(Self { calls: calls.to_vec(), input: input.to_vec(), retracting, accumulators, capacity: 0 })
+    }
+
+    /// The same calls without state.
+    pub fn fresh(&self) -> Result<Self> {
+        Self::new(&self.calls, &self.input, self.retracting)
+    }
+
+    /// Makes room for `slots`.
+    pub fn resize(&mut self, slots: usize) {
+        if slots > self.capacity {
+            self.capacity = slots.next_power_of_two();
+            self.accumulators.iter_mut().for_each(|a| a.resize(self.capacity));
+        }
+    }
+
+    pub fn clear(&mut self, slot: u32) {
+        self.accumulators.iter_mut().for_each(|a| a.clear(slot));
+    }
+
+    /// Adds or takes back the rows of `batch`, row `i` in slot `groups[i]`.
+    pub fn update(&mut self, batch: &Batch, groups: &[u32]) -> Result<()> {
+        for (call, accumulator) in self.calls.iter().zip(&mut self.accumulators) {
+            let args: Vec<ArrayRef> = call.args.iter().map(|a| batch.column(*a).clone()).collect();
+            let kinds = batch.kinds().map(|k| &**k);
+            let Some(filter) = call.filter else {
+                accumulator.update(&args, groups, kinds)?;
+                continue;
+            };
+            let mask = boolean(batch.column(filter))?;
+            let rows: Vec<u32> = (0..mask.len()).filter(|i| mask.is_valid_and_true(*i)).map(|i| i as u32).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let groups: Vec<u32> = rows.iter().map(|i| groups[*i as usize]).collect();
+            let kinds: Option<Vec<RowKind>> = kinds.map(|k| rows.iter().map(|i| k[*i as usize]).collect());
+            accumulator.update(&take(&args, &UInt32Array::from(rows))?, &groups, kinds.as_deref())?;
+        }
+        Ok(())
+    }
+
+    /// The same, and the results of each row's slot before and after it, by call.
+    pub fn update_running(&mut self, batch: &Batch, groups: &[u32]) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
+        let running = RunningRows::new(groups);
+        let (mut before, mut after) = (Vec::with_capacity(self.calls.len()), Vec::with_capacity(self.calls.len()));
+        for (call, accumulator) in self.calls.iter().zip(&mut self.accumulators) {
+            let args: Vec<ArrayRef> = call.args.iter().map(|a| batch.column(*a).clone()).collect();
+            let filter = call.filter.map(|f| boolean(batch.column(f))).transpose()?;
+            let (b, a) = running.update(accumulator.as_mut(), &args, batch.kinds().map(|k| &**k), filter)?;
+            before.push(b);
+            after.push(a);
+        }
+        Ok((before, after))
+    }
+
+    /// Adds slots of `other`, made of the same calls, to slots of this one.
+    pub fn merge(&mut self, other: &Aggregates, from: &[u32], to: &[u32]) -> Result<()> {
+        self.accumulators.iter_mut().zip(&other.accumulators).try_for_each(|(a, o)| a.merge(o.as_ref(), from, to))
+    }
+
+    /// The results of some slots, a column a call.
+    pub fn evaluate(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        self.accumulators.iter().map(|a| a.evaluate(groups)).collect()
+    }
+
+    pub fn encode(&self, slot: u32, out: &mut Vec<u8>) {
+        self.accumulators.iter().for_each(|a| a.encode(slot, out));
+    }
+
+    pub fn decode(&mut self, slot: u32, input: &mut &[u8]) -> Result<()> {
+        self.accumulators.iter_mut().try_for_each(|a| a.decode(slot, input))
+    }
+
+    pub fn memory(&self) -> usize {
+        self.accumulators.iter().map(|a| a.memory()).sum()
+    }
+}
+
+fn accumulator(call: &AggregateCall, _input: &[SqlType], retracting: bool) -> Result<Box<dyn Accumulator>> {
+    if call.distinct {
+        return Err(Error::unsupported(format!("{}(DISTINCT …)", call.function.name())));
+    }
+    Ok(call.function.accumulator(retracting))
+}
+
+fn boolean(column: &ArrayRef) -> Result<&BooleanArray> {
+    column.as_boolean_opt().ok_or_else(|| Error::runtime(format!("FILTER wants BOOLEAN, got {}", column.data_type())))
+}
+
+/// Which rows of two column sets are the same, NULLs being equal.
+pub fn rows_equal(left: &[ArrayRef], right: &[ArrayRef], rows: usize) -> Result<Vec<bool>> {
+    let mut equal = vec![true; rows];
+    for (l, r) in left.iter().zip(right) {
+        if l.data_type().is_nested() || l.data_type().is_null() {
+            let codec = RowCodec::of_arrow(l.data_type().clone())?;
+            let (l, r) = (codec.encode(std::slice::from_ref(l))?, codec.encode(std::slice::from_ref(r))?);
+            equal.iter_mut().enumerate().for_each(|(i, e)| *e = *e && l.get(i) == r.get(i));
+        } else {
+            let same = arrow::compute::kernels::cmp::not_distinct(l, r)?;
+            equal.iter_mut().zip(same.values()).for_each(|(e, s)| *e &= s);
+        }
+    }
+    Ok(equal)
+}

@@ -1,0 +1,203 @@
+//! Group keys to dense slot numbers, a batch at a time.
+
+use std::hash::BuildHasher;
+
+use arrow::array::ArrayRef;
+use hashbrown::{DefaultHashBuilder, HashTable};
+use sluice_batch::{Batch, Result, SqlType};
+
+use crate::rows::{EncodedRows, RowCodec};
+
+/// No slot: the key is not in the index.
+pub const NO_SLOT: u32 = u32::MAX;
+
+/// Byte keys with dense slot numbers. Slots of removed keys are given out again.
+#[derive(Default)]
+pub struct KeyMap {
+    table: HashTable<u32>,
+    /// The key of each slot; empty for free slots.
+    keys: Vec<Box<[u8]>>,
+    free: Vec<u32>,
+    bytes: usize,
+    hasher: DefaultHashBuilder,
+}
+
+impl KeyMap {
+    pub fn find(&self, key: &[u8]) -> Option<u32> {
+        self.table.find(self.hasher.hash_one(key), |s| *self.keys[*s as usize] == *key).copied()
+    }
+
+    /// The slot of a key, and whether it is new.
+    pub fn insert(&mut self, key: &[u8]) -> (u32, bool) {
+        let hash = self.hasher.hash_one(key);
+        let (keys, hasher) = (&self.keys, &self.hasher);
+        let entry = self.table.entry(hash, |s| *keys[*s as usize] == *key, |s| hasher.hash_one(&*keys[*s as usize]));
+        let vacant = match entry {
+            hashbrown::hash_table::Entry::Occupied(o) => return (*o.get(), false),
+            hashbrown::hash_table::Entry::Vacant(v) => v,
+        };
+        let slot = self.free.pop().unwrap_or(self.keys.len() as u32);
+        vacant.insert(slot);
+        self.bytes += key.len() + 40;
+        match self.keys.get_mut(slot as usize) {
+            Some(place) => *place = key.into(),
+            None => self.keys.push(key.into()),
+        }
+        (slot, true)
+    }
+
+    /// Takes a slot's key away; the slot will be given out again.
+    pub fn remove(&mut self, slot: u32) {
+        let key = std::mem::take(&mut self.keys[slot as usize]);
+        let hash = self.hasher.hash_one(&*key);
+        if let Ok(entry) = self.table.find_entry(hash, |s| *s == slot) {
+            entry.remove();
+            self.bytes -= key.len() + 40;
+            self.free.push(slot);
+        }
+    }
+
+    /// Gives a key another slot. The old one stays taken until [`KeyMap::release`].
+    pub fn rebind(&mut self, slot: u32) -> u32 {
+        let key = std::mem::take(&mut self.keys[slot as usize]);
+        let new = self.free.pop().unwrap_or(self.keys.len() as u32);
+        if let Some(place) = self.table.find_mut(self.hasher.hash_one(&*key), |s| *s == slot) {
+            *place = new;
+        }
+        match self.keys.get_mut(new as usize) {
+            Some(place) => *place = key,
+            None => self.keys.push(key),
+        }
+        new
+    }
+
+    /// Lets a slot that has no key any more be given out again.
+    pub fn release(&mut self, slot: u32) {
+        self.free.push(slot);
+    }
+
+    pub fn key(&self, slot: u32) -> &[u8] {
+        &self.keys[slot as usize]
+    }
+
+    /// How many slots have been given out at most: all slots are less.
+    pub fn capacity(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Whether a slot is in use.
+    pub fn slots_contain(&self, slot: u32) -> bool {
+        self.find(self.key(slot)) == Some(slot)
+    }
+
+    /// The slots in use, in no order.
+    pub fn slots(&self) -> impl Iterator<Item = u32> {
+        self.table.iter().copied()
+    }
+
+    pub fn memory(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Key columns to slots.
+pub struct GroupIndex {
+    codec: RowCodec,
+    map: KeyMap,
+}
+
+impl GroupIndex {
+    pub fn new<'a>(types: impl IntoIterator<Item = &'a SqlType>) -> Result<Self> {
+        Ok(Self { codec: RowCodec::new(types)?, map: KeyMap::default() })
+    }
+
+    pub fn map(&self) -> &KeyMap {
+        &self.map
+    }
+
+    pub fn map_mut(&mut self) -> &mut KeyMap {
+        &mut self.map
+    }
+
+    pub fn codec(&self) -> &RowCodec {
+        &self.codec
+    }
+
+    /// The key columns of some slots.
+    pub fn keys(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        self.codec.decode(slots.iter().map(|s| self.map.key(*s)))
+    }
+
+    pub fn encode(&self, batch: &Batch, keys: &[usize]) -> Result<EncodedRows> {
+        self.codec.encode_columns(batch, keys)
+    }
+
+    /// The slot of every row, with new slots for new keys; `on_new` is called for each of them.
+    pub fn insert(&mut self, columns: &[ArrayRef], rows: usize, slots: &mut Vec<u32>, mut on_new: impl FnMut(u32)) -> Result<()> {
+        let encoded = self.codec.encode(columns)?;
+        slots.clear();
+        slots.reserve(rows);
+        // Runs of one key are common (partitioned input): look at the last one first.
+        let mut last: Option<(usize, u32)> = None;
+        for row in 0..rows {
+            let key = encoded.get(row);
+            let slot = match last {
+                Some((at, slot)) if encoded.get(at) == key => slot,
+                _ => {
+                    let (slot, new) = self.map.insert(key);
+                    if new {
+                        on_new(slot);
+                    }
+                    slot
+                }
+            };
+            last = Some((row, slot));
+            slots.push(slot);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, StringArray};
+    use sluice_batch::TypeKind;
+
+    #[test]
+    fn slots_are_dense_and_reused() {
+        let mut index = GroupIndex::new(&[TypeKind::BigInt.nullable(), TypeKind::STRING.nullable()]).unwrap();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(vec![Some(1), None, Some(1), Some(2)])),
+            Arc::new(StringArray::from(vec!["a", "a", "a", "b"])),
+        ];
+        let (mut slots, mut new) = (vec![], vec![]);
+        index.insert(&columns, 4, &mut slots, |s| new.push(s)).unwrap();
+        assert_eq!((slots.as_slice(), new.as_slice()), ([0, 1, 0, 2].as_slice(), [0, 1, 2].as_slice()));
+        index.map_mut().remove(1);
+        assert_eq!(index.map().find(&[]), None);
+        let other: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![9])), Arc::new(StringArray::from(vec!["z"]))];
+        index.insert(&other, 1, &mut slots, |_| ()).unwrap();
+        assert_eq!(slots, [1]);
+        assert_eq!(index.map().len(), 3);
+    }
+
+    #[test]
+    fn no_key_columns_is_one_group() {
+        let mut index = GroupIndex::new([]).unwrap();
+        let mut slots = vec![];
+        index.insert(&[], 3, &mut slots, |_| ()).unwrap();
+        assert_eq!(slots, [0, 0, 0]);
+    }
+}

@@ -1,0 +1,153 @@
+//! A small harness for operator tests: batches from text, changelogs as text.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::Arc;
+
+use arrow::util::display::array_value_to_string;
+use sluice_batch::datum::from_datums;
+use sluice_batch::{Batch, Datum, EvalContext, Millis, RowKind, SqlType, TypeKind, WATERMARK_NONE};
+
+use crate::spec::{OperatorSpec, build};
+use crate::state::{SnapshotReader, SnapshotWriter};
+pub use crate::test_functions::{count, sum};
+use crate::{Item, Operator, Output};
+
+/// Types by short names: `types("bigint string ts")`. `ts` is TIMESTAMP(3), `ltz` TIMESTAMP_LTZ(3).
+pub fn types(names: &str) -> Vec<SqlType> {
+    let one = |n: &str| match n {
+        "int" => TypeKind::Int.nullable(),
+        "bigint" => TypeKind::BigInt.nullable(),
+        "double" => TypeKind::Double.nullable(),
+        "string" => TypeKind::STRING.nullable(),
+        "boolean" => TypeKind::Boolean.nullable(),
+        "ts" => TypeKind::Timestamp(3).nullable(),
+        "ltz" => TypeKind::TimestampLtz(3).nullable(),
+        other => panic!("no test type {other}"),
+    };
+    names.split_whitespace().map(one).collect()
+}
+
+fn parse(text: &str, ty: &SqlType) -> Datum {
+    if text == "NULL" {
+        return Datum::Null;
+    }
+    match ty.kind {
+        TypeKind::Int => Datum::Int(text.parse().unwrap()),
+        TypeKind::BigInt => Datum::BigInt(text.parse().unwrap()),
+        TypeKind::Double => Datum::Double(text.parse().unwrap()),
+        TypeKind::Boolean => Datum::Boolean(text.parse().unwrap()),
+        TypeKind::Timestamp(_) | TypeKind::TimestampLtz(_) => Datum::Timestamp(text.parse::<i64>().unwrap() * 1000),
+        _ => Datum::string(text),
+    }
+}
+
+/// Rows separated by `;` or line breaks, each a row kind (`+I` may be left out) and values; times are in milliseconds.
+pub fn batch(types: &[SqlType], text: &str) -> Batch {
+    let (mut kinds, mut rows) = (vec![], vec![]);
+    for line in text.split([';', '\n']).map(str::trim).filter(|l| !l.is_empty()) {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        let kind = RowKind::parse(words[0]);
+        if kind.is_some() {
+            words.remove(0);
+        }
+        assert_eq!(words.len(), types.len(), "{line}");
+        kinds.push(kind.unwrap_or(RowKind::Insert));
+        rows.push(words.iter().zip(types).map(|(w, t)| parse(w, t)).collect::<Vec<_>>());
+    }
+    let columns = types.iter().enumerate().map(|(i, t)| from_datums(rows.iter().map(|r| &r[i]), t).unwrap()).collect();
+    Batch::with_kinds(columns, Some(Arc::from(kinds)), rows.len())
+}
+
+/// A batch as lines of text; timestamps are printed in milliseconds.
+pub fn print(batch: &Batch) -> Vec<String> {
+    (0..batch.rows())
+        .map(|row| {
+            let mut line = batch.kind(row).symbol().to_owned();
+            for column in batch.columns() {
+                use arrow::array::Array;
+                let text = match crate::time::to_millis(column) {
+                    _ if column.is_null(row) => "NULL".to_owned(),
+                    Ok(millis) if column.data_type() != &arrow::datatypes::DataType::Int64 => millis.value(row).to_string(),
+                    _ => array_value_to_string(column, row).unwrap(),
+                };
+                line.push(' ');
+                line.push_str(&text);
+            }
+            line
+        })
+        .collect()
+}
+
+/// One operator under test, with its clock and watermark.
+pub struct Harness {
+    spec: OperatorSpec,
+    pub operator: Box<dyn Operator>,
+    pub context: EvalContext,
+    pub watermark: Millis,
+}
+
+impl Harness {
+    pub fn new(spec: OperatorSpec) -> Self {
+        let operator = build(&spec).unwrap();
+        Self { spec, operator, context: EvalContext::default(), watermark: WATERMARK_NONE }
+    }
+
+    fn call(&mut self, f: impl FnOnce(&mut dyn Operator, &mut Output<'_>) -> sluice_batch::Result<()>) -> Vec<String> {
+        let mut items = vec![];
+        f(self.operator.as_mut(), &mut Output::new(&mut items, &self.context, self.watermark)).unwrap();
+        items
+            .iter()
+            .flat_map(|i| match i {
+                Item::Batch(b) => print(b),
+                Item::Watermark(w) => vec![format!("wm {w}")],
+            })
+            .collect()
+    }
+
+    pub fn send(&mut self, input: usize, types: &[SqlType], text: &str) -> Vec<String> {
+        let batch = batch(types, text);
+        self.call(|o, out| o.batch(input, batch, out))
+    }
+
+    pub fn watermark(&mut self, now: Millis) -> Vec<String> {
+        self.watermark = now;
+        self.call(|o, out| o.watermark(now, out))
+    }
+
+    pub fn tick(&mut self, now: Millis) -> Vec<String> {
+        self.context.now = now;
+        self.call(|o, out| o.tick(now, out))
+    }
+
+    pub fn flush(&mut self) -> Vec<String> {
+        self.call(|o, out| o.flush(out))
+    }
+
+    pub fn end(&mut self, input: usize) -> Vec<String> {
+        self.call(|o, out| o.end_of_input(input, out))
+    }
+
+    /// Writes the state and goes on in a new operator that reads it.
+    pub fn restart(&mut self) {
+        let mut writer = SnapshotWriter::default();
+        self.operator.snapshot(&mut writer).unwrap();
+        let tables = writer.into_tables().into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        self.operator = build(&self.spec).unwrap();
+        self.operator.restore(&mut SnapshotReader::new(&tables)).unwrap();
+        self.watermark = WATERMARK_NONE;
+    }
+}
+
+/// Lines separated by `;`, as [`Harness`] answers.
+pub fn lines(text: &str) -> Vec<String> {
+    text.split(';').map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect()
+}
+
+/// `assert_lines!(answer, "+I 1 a; -U …")`
+#[macro_export]
+macro_rules! assert_lines {
+    ($got:expr, $want:expr) => {
+        assert_eq!($got.join("; "), $crate::testing::lines($want).join("; "))
+    };
+}

@@ -1,0 +1,180 @@
+//! `CROSS JOIN UNNEST` and `LEFT JOIN UNNEST`: take indexes over the rows and over the collections' elements.
+
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, StructArray, UInt32Array, new_null_array};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute;
+use arrow::datatypes::{DataType, Int32Type};
+use sluice_batch::{Batch, Error, Result, TypeKind};
+
+use crate::rows::take;
+use crate::spec::UnnestSpec;
+use crate::{Operator, Output};
+
+pub struct Unnest {
+    spec: UnnestSpec,
+}
+
+impl Unnest {
+    pub fn new(spec: UnnestSpec) -> Self {
+        Self { spec }
+    }
+}
+
+/// Which input row each output row comes from, and which element; no element for rows kept by an outer join.
+struct Picks {
+    rows: Vec<u32>,
+    elements: Vec<Option<u32>>,
+    ordinals: Vec<Option<i32>>,
+    /// Elements are taken in place, none left out: their columns can be sliced instead of copied.
+    contiguous: Option<(usize, usize)>,
+}
+
+impl Operator for Unnest {
+    fn name(&self) -> &'static str {
+        "Unnest"
+    }
+
+    fn batch(&mut self, _input: usize, batch: Batch, out: &mut Output<'_>) -> Result<()> {
+        let collection = self.spec.expr.eval_array(&batch, out.context())?;
+        let (offsets, mut elements) = parts(&collection)?;
+        let multiset = matches!(self.spec.expr.ty.kind, TypeKind::Multiset(_));
+        let counts = if multiset { elements.pop() } else { None };
+        let picks = pick(&collection, offsets, counts.as_ref(), &self.spec)?;
+        let rows = picks.rows.len();
+        let row_indices = UInt32Array::from(picks.rows);
+        let kinds = batch.kinds().map(|k| row_indices.values().iter().map(|i| k[*i as usize]).collect());
+        let kept: Vec<ArrayRef> = self.spec.keep.iter().map(|i| batch.column(*i).clone()).collect();
+        let mut columns = take(&kept, &row_indices)?;
+        let element_indices = UInt32Array::from(picks.elements);
+        for position in &self.spec.element {
+            columns.push(match elements.get(*position) {
+                Some(values) => match picks.contiguous {
+                    Some((from, len)) => values.slice(from, len),
+                    None => compute::take(values, &element_indices, None)?,
+                },
+                None => std::sync::Arc::new(Int32Array::from(picks.ordinals.clone())),
+            });
+        }
+        out.emit(Batch::with_kinds(columns, kinds, rows));
+        Ok(())
+    }
+}
+
+/// Offsets and element columns of a list (a ROW element's fields) or map (key and value).
+fn parts(collection: &ArrayRef) -> Result<(&OffsetBuffer<i32>, Vec<ArrayRef>)> {
+    match collection.data_type() {
+        DataType::List(_) => {
+            let list = collection.as_list::<i32>();
+            let columns = match list.values().as_struct_opt() {
+                Some(fields) => struct_columns(fields)?,
+                None => vec![list.values().clone()],
+            };
+            Ok((list.offsets(), columns))
+        }
+        DataType::Map(..) => {
+            let map = collection.as_map();
+            Ok((map.offsets(), map.entries().columns().to_vec()))
+        }
+        other => Err(Error::runtime(format!("UNNEST of a {other}"))),
+    }
+}
+
+/// The fields of ROW elements; those of a NULL row are NULL.
+fn struct_columns(rows: &StructArray) -> Result<Vec<ArrayRef>> {
+    let Some(nulls) = rows.nulls().filter(|n| n.null_count() > 0) else {
+        return Ok(rows.columns().to_vec());
+    };
+    let null_rows = arrow::array::BooleanArray::new(!nulls.inner(), None);
+    rows.columns()
+        .iter()
+        .map(|c| match c.data_type() {
+            DataType::Null => Ok(new_null_array(&DataType::Null, c.len())),
+            _ => Ok(compute::nullif(c, &null_rows)?),
+        })
+        .collect()
+}
+
+fn pick(collection: &ArrayRef, offsets: &OffsetBuffer<i32>, counts: Option<&ArrayRef>, spec: &UnnestSpec) -> Result<Picks> {
+    let counts = counts.map(|c| c.as_primitive::<Int32Type>());
+    let total = usize::try_from(offsets.last().copied().unwrap_or(0) - offsets.first().copied().unwrap_or(0)).unwrap_or(0);
+    let mut picks =
+        Picks { rows: Vec::with_capacity(total), elements: Vec::with_capacity(total), ordinals: Vec::new(), contiguous: None };
+    let mut in_place = counts.is_none();
+    let mut next = offsets.first().copied().unwrap_or(0);
+    let first = next;
+    for row in 0..collection.len() {
+        let before = picks.rows.len();
+        if collection.is_valid(row) {
+            in_place &= offsets[row] == next;
+            next = offsets[row + 1];
+            for at in offsets[row]..offsets[row + 1] {
+                let times = counts.map_or(1, |c| c.value(at as usize).max(0));
+                for _ in 0..times {
+                    picks.rows.push(row as u32);
+                    picks.elements.push(Some(at as u32));
+                }
+            }
+        }
+        if spec.outer && picks.rows.len() == before {
+            in_place = false;
+            picks.rows.push(row as u32);
+            picks.elements.push(None);
+        }
+        if spec.ordinality {
+            let rows = picks.rows.len() - before;
+            let padded = picks.elements.last().is_some_and(Option::is_none);
+            picks.ordinals.extend((1..=rows as i32).map(|n| (!padded).then_some(n)));
+        }
+    }
+    if in_place {
+        picks.contiguous = Some((first as usize, (next - first) as usize));
+    }
+    Ok(picks)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use sluice_batch::datum::from_datums;
+    use sluice_batch::{Datum, EvalContext, Expr, Field, SqlType};
+
+    use super::*;
+    use crate::testing::{lines, print};
+    use crate::Item;
+
+    fn run(ty: SqlType, values: &[Datum], outer: bool, ordinality: bool, element: Vec<usize>) -> String {
+        let ids: Vec<Datum> = (0..values.len()).map(|i| Datum::Int(i as i32)).collect();
+        let columns = vec![from_datums(&ids, &TypeKind::Int.nullable()).unwrap(), from_datums(values, &ty).unwrap()];
+        let spec = UnnestSpec { expr: Expr::column(1, ty), outer, ordinality, keep: vec![0], element };
+        let context = EvalContext::default();
+        let mut items = vec![];
+        Unnest::new(spec).batch(0, Batch::new(columns, values.len()), &mut Output::new(&mut items, &context, 0)).unwrap();
+        items.iter().flat_map(|i| if let Item::Batch(b) = i { print(b) } else { vec![] }).collect::<Vec<_>>().join("; ")
+    }
+
+    fn array(items: Vec<Datum>) -> Datum {
+        Datum::Array(items.into())
+    }
+
+    #[test]
+    fn arrays() {
+        let ty = TypeKind::Array(Box::new(TypeKind::Int.nullable())).nullable();
+        let v = [array(vec![Datum::Int(10), Datum::Null]), array(vec![]), Datum::Null, array(vec![Datum::Int(30)])];
+        assert_eq!(run(ty.clone(), &v, false, false, vec![0]), lines("+I 0 10; +I 0 NULL; +I 3 30").join("; "));
+        assert_eq!(run(ty, &v, true, true, vec![0, 1]), "+I 0 10 1; +I 0 NULL 2; +I 1 NULL NULL; +I 2 NULL NULL; +I 3 30 1");
+    }
+
+    #[test]
+    fn rows_maps_and_multisets() {
+        let row = TypeKind::Row(vec![Field::new("a", TypeKind::Int.nullable()), Field::new("b", TypeKind::STRING.nullable())]);
+        let ty = TypeKind::Array(Box::new(row.nullable())).nullable();
+        let v = [array(vec![Datum::Row([Datum::Int(1), Datum::string("x")].into()), Datum::Null])];
+        assert_eq!(run(ty, &v, false, false, vec![1, 0]), "+I 0 x 1; +I 0 NULL NULL");
+        let map = TypeKind::Map(Box::new(TypeKind::STRING.nullable()), Box::new(TypeKind::Int.nullable())).nullable();
+        let v = [Datum::Map([(Datum::string("k"), Datum::Int(5)), (Datum::string("l"), Datum::Null)].into())];
+        assert_eq!(run(map, &v, false, false, vec![0, 1]), "+I 0 k 5; +I 0 l NULL");
+        let bag = TypeKind::Multiset(Box::new(TypeKind::STRING.nullable())).nullable();
+        let v = [Datum::Map([(Datum::string("k"), Datum::Int(2)), (Datum::string("l"), Datum::Int(1))].into())];
+        assert_eq!(run(bag, &v, false, true, vec![0, 1]), "+I 0 k 1; +I 0 k 2; +I 0 l 3");
+    }
+}
