@@ -102,6 +102,48 @@ fn wrong(value: &Datum, ty: &SqlType) -> Error {
     Error::runtime(format!("{value:?} is not a value of type {ty}"))
 }
 
+/// A MAP or MULTISET column from its parts; `ty` is the Arrow type of [`SqlType::to_arrow`].
+/// Arrow's own constructors refuse NULL keys, which Flink's maps may have.
+///
+/// # Errors
+/// If the parts do not fit together: a defect of the caller.
+pub fn map_array(
+    ty: &ArrowType,
+    offsets: OffsetBuffer<i32>,
+    keys: ArrayRef,
+    values: ArrayRef,
+    nulls: Option<NullBuffer>,
+) -> Result<MapArray> {
+    let ArrowType::Map(field, _) = ty else {
+        return Err(Error::runtime(format!("{ty} is not a map")));
+    };
+    let ArrowType::Struct(fields) = field.data_type() else {
+        return Err(Error::runtime(format!("{ty} has no entries")));
+    };
+    if keys.null_count() == 0 {
+        let entries = StructArray::try_new(fields.clone(), vec![keys, values], None)?;
+        return Ok(MapArray::try_new(field.clone(), offsets, entries, nulls, false)?);
+    }
+    let entries = keys.len();
+    let fits = *offsets.last().unwrap_or(&0) as usize <= entries && values.len() == entries;
+    let typed = fields.iter().zip([&keys, &values]).all(|(f, a)| f.data_type() == a.data_type());
+    if !fits || !typed || nulls.as_ref().is_some_and(|n| n.len() + 1 != offsets.len()) {
+        return Err(Error::runtime(format!("keys, values and offsets do not make a {ty}")));
+    }
+    // SAFETY: lengths and types were just checked, offsets are sorted by their type; only the rule that keys are not NULL is
+    // broken, and no memory safety hangs on that.
+    let data = unsafe {
+        let entries = StructArray::new_unchecked(fields.clone(), vec![keys, values], None);
+        arrow::array::ArrayData::builder(ty.clone())
+            .len(offsets.len() - 1)
+            .nulls(nulls)
+            .add_buffer(offsets.into_inner().into_inner())
+            .add_child_data(entries.into_data())
+            .build_unchecked()
+    };
+    Ok(MapArray::from(data))
+}
+
 /// Builds a column of one SQL type from [`Datum`]s. For edges and tests, not for the hot path.
 pub struct DatumBuilder {
     ty: SqlType,
@@ -202,15 +244,8 @@ impl DatumBuilder {
                 other => return Err(wrong(other, &self.ty)),
             }
         }
-        let ArrowType::Map(entries_field, _) = self.ty.to_arrow() else {
-            return Err(Error::runtime(format!("{} is not kept as a map", self.ty)));
-        };
-        let ArrowType::Struct(fields) = entries_field.data_type().clone() else {
-            return Err(Error::runtime(format!("{} has no entries", self.ty)));
-        };
-        let entries = StructArray::try_new(fields, vec![keys.finish()?, values.finish()?], None)?;
         let offsets = OffsetBuffer::from_lengths(lengths);
-        Ok(Arc::new(MapArray::try_new(entries_field, offsets, entries, self.validity(), false)?))
+        Ok(Arc::new(map_array(&self.ty.to_arrow(), offsets, keys.finish()?, values.finish()?, self.validity())?))
     }
 
     fn finish_row(&self, fields: &[Field]) -> Result<ArrayRef> {

@@ -153,8 +153,8 @@ pub fn row_fields(fields: &[Field]) -> Fields {
 }
 
 fn map_type(key: ArrowType, value: ArrowType) -> ArrowType {
-    // Arrow says keys are not null; Flink has NULL keys, so the field admits them.
-    let entries = Fields::from(vec![ArrowField::new("keys", key, true), ArrowField::new("values", value, true)]);
+    // Arrow insists that the key field is not nullable. Flink has NULL keys: see `datum::map_array`.
+    let entries = Fields::from(vec![ArrowField::new("keys", key, false), ArrowField::new("values", value, true)]);
     ArrowType::Map(Arc::new(ArrowField::new("entries", ArrowType::Struct(entries), false)), false)
 }
 

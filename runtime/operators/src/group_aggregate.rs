@@ -371,10 +371,7 @@ mod tests {
     fn one_change_a_row() {
         let t = types("string bigint");
         let mut h = Harness::new(OperatorSpec::GroupAggregate(spec(vec![0], false, false)));
-        assert_lines!(
-            h.send(0, &t, "a 1; b 5; a 2; a 3"),
-            "+I a 1 1; +I b 1 5; -U a 1 1; +U a 2 3; -U a 2 3; +U a 3 6"
-        );
+        assert_lines!(h.send(0, &t, "a 1; b 5; a 2; a 3"), "+I a 1 1; +I b 1 5; -U a 1 1; +U a 2 3; -U a 2 3; +U a 3 6");
         h.restart();
         assert_lines!(h.send(0, &t, "b 1; NULL 7"), "-U b 1 5; +U b 2 6; +I NULL 1 7");
     }

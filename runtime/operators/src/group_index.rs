@@ -178,10 +178,8 @@ mod tests {
     #[test]
     fn slots_are_dense_and_reused() {
         let mut index = GroupIndex::new(&[TypeKind::BigInt.nullable(), TypeKind::STRING.nullable()]).unwrap();
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from(vec![Some(1), None, Some(1), Some(2)])),
-            Arc::new(StringArray::from(vec!["a", "a", "a", "b"])),
-        ];
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from(vec![Some(1), None, Some(1), Some(2)])), Arc::new(StringArray::from(vec!["a", "a", "a", "b"]))];
         let (mut slots, mut new) = (vec![], vec![]);
         index.insert(&columns, 4, &mut slots, |s| new.push(s)).unwrap();
         assert_eq!((slots.as_slice(), new.as_slice()), ([0, 1, 0, 2].as_slice(), [0, 1, 2].as_slice()));

@@ -201,3 +201,37 @@ pub fn all_valid(batch: &Batch, columns: &[usize]) -> Option<Vec<bool>> {
     }
     Some(valid)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use sluice_batch::datum::{from_array, from_datums};
+    use sluice_batch::{Datum, TypeKind};
+
+    use super::*;
+
+    #[test]
+    fn nested_rows_survive() {
+        let map = TypeKind::Map(Box::new(TypeKind::STRING.nullable()), Box::new(TypeKind::Int.nullable())).nullable();
+        let list = TypeKind::Array(Box::new(map.clone())).nullable();
+        let ltz = TypeKind::TimestampLtz(3).nullable();
+        let entry = Datum::Map([(Datum::string("a"), Datum::Int(1)), (Datum::string("k"), Datum::Null)].into());
+        let values = [entry.clone(), Datum::Null];
+        let lists = [Datum::Array([entry, Datum::Null].into()), Datum::Array([].into())];
+        let times = [Datum::Timestamp(5000), Datum::Null];
+        let columns = vec![from_datums(&values, &map).unwrap(), from_datums(&lists, &list).unwrap(), from_datums(&times, &ltz).unwrap()];
+        let codec = RowCodec::new([&map, &list, &ltz]).unwrap();
+        let rows = codec.encode(&columns).unwrap();
+        let mut changes = Changelog::default();
+        changes.stored(RowKind::UpdateBefore, rows.get(1));
+        changes.input(RowKind::UpdateAfter, 0);
+        let out = changes.finish(&codec, &columns).unwrap();
+        assert_eq!(from_array(out.column(0), 1, &map), values[0]);
+        assert_eq!(from_array(out.column(1), 0, &list), lists[1]);
+        assert_eq!(from_array(out.column(1), 1, &list), lists[0]);
+        assert_eq!(from_array(out.column(2), 1, &ltz), times[0]);
+        assert_eq!(out.kind(0), RowKind::UpdateBefore);
+        assert_eq!(out.take(&vec![1, 0, 1].into()).unwrap().rows(), 3);
+        assert_eq!(Batch::concat(&[out.clone(), out]).unwrap().rows(), 4);
+    }
+}
