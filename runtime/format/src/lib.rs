@@ -2,8 +2,13 @@
 //!
 //! A format is made once a table from its options; a decoder is fed records and gives columns of the *projected* schema only.
 
+mod column;
+mod json;
 mod options;
 mod registry;
+mod text;
+mod value_text;
+mod view;
 
 use arrow::array::ArrayRef;
 use sluice_batch::{Batch, Field, Result, RowKind};
@@ -24,6 +29,12 @@ pub trait Decoder: Send {
     /// # Errors
     /// If the record is malformed and the options do not say to skip such.
     fn decode(&mut self, record: Option<&[u8]>) -> Result<usize>;
+
+    /// Appends one row of NULLs: for a key or value that is not there or was skipped, where the other one has a row.
+    ///
+    /// # Errors
+    /// If the format cannot.
+    fn append_null_row(&mut self) -> Result<()>;
 
     /// Ends the columns under construction: one array a projected field, and the row kinds if the format has a changelog.
     fn finish(&mut self) -> Result<(Vec<ArrayRef>, Option<Vec<RowKind>>)>;

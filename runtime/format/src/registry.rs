@@ -18,7 +18,7 @@ pub(crate) struct Format {
 }
 
 const REGISTRY: &[Format] = &[
-    unsupported("json"),
+    crate::json::FORMAT,
     unsupported("csv"),
     unsupported("avro"),
     unsupported("avro-confluent"),
