@@ -158,9 +158,7 @@ impl Column {
             Data::Int64(v) => finish_int64(&self.kind, v, nulls),
             Data::Float32(v) => primitive::<Float32Type>(v, nulls),
             Data::Float64(v) => primitive::<Float64Type>(v, nulls),
-            Data::Decimal(v) => {
-                Arc::new(Decimal128Array::new(ScalarBuffer::from(drain(v)), nulls).with_data_type(self.kind.to_arrow()))
-            }
+            Data::Decimal(v) => Arc::new(Decimal128Array::new(ScalarBuffer::from(drain(v)), nulls).with_data_type(self.kind.to_arrow())),
             Data::Bytes(b) => {
                 let offsets = offsets(&mut b.ends, b.bytes.len())?;
                 let values = Buffer::from_vec(drain(&mut b.bytes));

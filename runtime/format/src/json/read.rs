@@ -65,7 +65,8 @@ impl Plan {
 impl RowPlan {
     pub fn new<'f>(fields: impl Iterator<Item = &'f Field> + Clone, options: &ReadOptions) -> Result<Self> {
         let names: Vec<Box<[u8]>> = fields.clone().map(|f| f.name.as_bytes().into()).collect();
-        let plans = fields.map(|f| Plan::new(&f.ty, options).map_err(|e| e.context(format!("column '{}'", f.name)))).collect::<Result<_>>()?;
+        let plans =
+            fields.map(|f| Plan::new(&f.ty, options).map_err(|e| e.context(format!("column '{}'", f.name)))).collect::<Result<_>>()?;
         Ok(Self { seen: vec![false; names.len()], plans, order: vec![], names, relearned: 0 })
     }
 
@@ -232,11 +233,7 @@ impl Reader<'_, '_> {
         let at = self.cursor.pos;
         let value = if c == b'-' || c.is_ascii_digit() {
             let number = self.cursor.number()?;
-            if number.is_float {
-                truncated(number.text, kind)
-            } else {
-                text::parse_integer(number.text)
-            }
+            if number.is_float { truncated(number.text, kind) } else { text::parse_integer(number.text) }
         } else {
             text::parse_integer(text::trim(self.scalar_text(c, "expected a number")?))
         };
