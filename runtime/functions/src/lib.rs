@@ -3,12 +3,18 @@
 //! A function is one [`Declaration`] in the file of its family; `registry.rs` lists the families. The binder asks
 //! [`bind`] for a call by name and argument types, and gets a typed [`Expr`] back.
 
+pub mod calendar;
+pub mod cast;
 pub mod kernel;
 mod registry;
+pub mod typing;
+
+pub use cast::{cast, implicit_cast};
+pub use typing::common_type;
 
 use std::sync::Arc;
 
-use sluice_batch::{AggregateFunction, Datum, Error, Expr, Result, Span, SqlType};
+use sluice_batch::{AggregateFunction, Datum, Expr, Result, Span, SqlType};
 
 /// A call as the binder found it.
 pub struct Call<'a> {
@@ -99,27 +105,6 @@ pub fn bind_aggregate(args: AggregateArgs<'_>) -> Result<BoundAggregate> {
     let declaration = registry::aggregate(args.name).ok_or_else(|| registry::unknown(args.name).at(args.span))?;
     let span = args.span;
     (declaration.bind)(args).map_err(|e| e.at(span))
-}
-
-/// An explicit CAST or TRY_CAST; the expression itself if it has the type already.
-///
-/// # Errors
-/// If Flink knows no such cast.
-pub fn cast(_input: Expr, to: &SqlType, _try_cast: bool, span: Span) -> Result<Expr> {
-    Err(Error::plan(format!("no cast to {to}")).at(span))
-}
-
-/// A cast that needs no CAST in the SQL (Flink: `LogicalTypeCasts.supportsImplicitCast`): to sink columns, in set operations, CASE.
-///
-/// # Errors
-/// If there is no implicit cast.
-pub fn implicit_cast(input: Expr, to: &SqlType, span: Span) -> Result<Expr> {
-    cast(input, to, false, span)
-}
-
-/// The type to which CASE results, VALUES rows, array elements and set operations are brought (Flink: `LogicalTypeMerging.findCommonType`).
-pub fn common_type(_types: &[SqlType]) -> Option<SqlType> {
-    None
 }
 
 /// Evaluates a constant expression while planning; `None` if it has columns, is not deterministic, or fails.
