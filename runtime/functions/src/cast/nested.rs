@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, ListArray, MapArray, StructArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Field as ArrowField};
-use sluice_batch::{Error, Field, Result, SqlType, TypeKind, types::row_fields};
+use arrow::datatypes::Field as ArrowField;
+use sluice_batch::datum::map_array;
+use sluice_batch::types::row_fields;
+use sluice_batch::{Error, Field, Result, SqlType, TypeKind};
 
 use super::{Casted, Env, column, typed, unknown};
 
@@ -61,11 +63,9 @@ pub(super) fn map(input: &ArrayRef, from: &SqlType, to: &SqlType, env: &Env<'_>)
     failed.extend(outer_rows(&values.failed, &offsets));
     failed.sort_unstable();
     failed.dedup();
-    let DataType::Map(entries_field, _) = to.to_arrow() else { return Err(unknown(from, to)) };
-    let DataType::Struct(fields) = entries_field.data_type().clone() else { return Err(unknown(from, to)) };
-    let entries = StructArray::try_new(fields, vec![keys.array, values.array], None)?;
     let nulls = without(map.nulls(), &failed, map.len());
-    Ok(Casted { array: Arc::new(MapArray::try_new(entries_field, offsets, entries, nulls, false)?), failed })
+    let array = map_array(&to.to_arrow(), offsets, keys.array, values.array, nulls)?;
+    Ok(Casted { array: Arc::new(array), failed })
 }
 
 pub(super) fn row(input: &ArrayRef, from: &[Field], to: &[Field], env: &Env<'_>) -> Result<Casted> {
