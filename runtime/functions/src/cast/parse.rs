@@ -104,11 +104,7 @@ pub fn decimal(text: &str, precision: u8, scale: u8) -> Option<i128> {
 /// TRUE, T, YES, Y, 1 and their opposites in any case.
 pub fn boolean(text: &str) -> Option<bool> {
     let is = |words: [&str; 5]| words.iter().any(|w| w.eq_ignore_ascii_case(text));
-    if is(["t", "true", "y", "yes", "1"]) {
-        Some(true)
-    } else {
-        is(["f", "false", "n", "no", "0"]).then_some(false)
-    }
+    if is(["t", "true", "y", "yes", "1"]) { Some(true) } else { is(["f", "false", "n", "no", "0"]).then_some(false) }
 }
 
 fn digits(text: &str) -> Option<u32> {

@@ -189,7 +189,11 @@ fn push_java(out: &mut String, shortest: &str, plain: bool) {
     let mut rest = significant();
     out.extend(rest.next());
     out.push('.');
-    if kept > 1 { out.extend(rest) } else { out.push('0') }
+    if kept > 1 {
+        out.extend(rest)
+    } else {
+        out.push('0')
+    }
     let _ = write!(out, "E{}", point - 1);
 }
 

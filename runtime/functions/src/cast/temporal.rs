@@ -52,7 +52,9 @@ pub(super) fn cast(input: &ArrayRef, from: &SqlType, to: &SqlType, env: &Env<'_>
         Time(_) => {
             let values = typed::<Time32MillisecondArray>(input)?.values();
             if let Time(q) = to.kind {
-                return convert::<Time32MillisecondType>(input.as_ref(), from, to, env, |row| Outcome::Value(truncate_time(values[row], q)));
+                return convert::<Time32MillisecondType>(input.as_ref(), from, to, env, |row| {
+                    Outcome::Value(truncate_time(values[row], q))
+                });
             }
             timestamps(input, from, to, env, |row| {
                 let (q, zoned) = target(&to.kind)?;
@@ -90,7 +92,9 @@ pub(super) fn timestamps(
         TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) if *p > 6 => {
             convert::<TimestampNanosecondType>(input, from, to, env, |row| f(row).into())
         }
-        TypeKind::Timestamp(_) | TypeKind::TimestampLtz(_) => convert::<TimestampMicrosecondType>(input, from, to, env, |row| f(row).into()),
+        TypeKind::Timestamp(_) | TypeKind::TimestampLtz(_) => {
+            convert::<TimestampMicrosecondType>(input, from, to, env, |row| f(row).into())
+        }
         _ => Err(unknown(from, to)),
     }
 }

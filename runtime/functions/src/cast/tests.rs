@@ -69,9 +69,8 @@ fn nested() {
     let entries = Datum::Map(Arc::from([(s("a"), Datum::Int(2))]));
     assert_eq!(run(entries.clone(), map(TypeKind::STRING, Int), TypeKind::STRING, false).unwrap(), s("{a=2}"));
     assert_eq!(run(entries, map(TypeKind::STRING, Int), map(Int, Int), true).unwrap(), Datum::Null);
-    let row = |a: TypeKind, b: TypeKind| {
-        Row(vec![sluice_batch::Field::new("x", a.nullable()), sluice_batch::Field::new("y", b.nullable())])
-    };
+    let row =
+        |a: TypeKind, b: TypeKind| Row(vec![sluice_batch::Field::new("x", a.nullable()), sluice_batch::Field::new("y", b.nullable())]);
     let value = Datum::Row(Arc::from([Datum::Null, s("7")]));
     assert_eq!(run(value.clone(), row(Int, TypeKind::STRING), TypeKind::STRING, false).unwrap(), s("(NULL, 7)"));
     assert_eq!(
