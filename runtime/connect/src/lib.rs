@@ -1,8 +1,18 @@
 //! Connectors: `source/` and `sink/`, one file each, and the factory that makes them from a table's options.
 
+mod columns;
+mod options;
+mod progress;
+mod registry;
+mod sink;
+mod source;
+#[cfg(test)]
+mod test_util;
+mod watermark;
+
 use std::time::Duration;
 
-use sluice_batch::{Batch, Error, Expr, Field, Millis, Result, Span};
+use sluice_batch::{Batch, Expr, Field, Millis, Result, Span};
 use sluice_format::ChangelogMode;
 
 /// A table as a connector sees it: no SQL, only columns and options.
@@ -157,7 +167,7 @@ pub struct SinkInfo {
 /// # Errors
 /// If the connector is unknown, cannot be read, or an option is missing, unknown or wrong; the error has the option's place.
 pub fn source_info(table: &TableSpec) -> Result<SourceInfo> {
-    Err(Error::unsupported(format!("reading table '{}'", table.name)).at(table.span))
+    (registry::source(table)?.info)(table)
 }
 
 /// What the planner must know of a table as a sink; checks its options.
@@ -165,26 +175,33 @@ pub fn source_info(table: &TableSpec) -> Result<SourceInfo> {
 /// # Errors
 /// As [`source_info`].
 pub fn sink_info(table: &TableSpec) -> Result<SinkInfo> {
-    Err(Error::unsupported(format!("writing table '{}'", table.name)).at(table.span))
+    (registry::sink(table)?.info)(table)
 }
 
 /// Metadata keys that a table's connector and format offer, with their types (Flink: `SupportsReadingMetadata.listReadableMetadata`).
-pub fn readable_metadata(_table: &TableSpec) -> Result<Vec<Field>> {
-    Ok(vec![])
+/// Sinks that cannot be read offer none.
+///
+/// # Errors
+/// If the connector or its format is unknown.
+pub fn readable_metadata(table: &TableSpec) -> Result<Vec<Field>> {
+    match &registry::find(table)?.source {
+        Some(source) => (source.metadata)(table),
+        None => Ok(vec![]),
+    }
 }
 
 /// Connects to the outside and starts to read.
 ///
 /// # Errors
 /// If the outside cannot be reached or refuses.
-pub fn open_source(table: &TableSpec, _request: &ScanRequest) -> Result<Box<dyn Source>> {
-    Err(Error::unsupported(format!("reading table '{}'", table.name)).at(table.span))
+pub fn open_source(table: &TableSpec, request: &ScanRequest) -> Result<Box<dyn Source>> {
+    (registry::source(table)?.open)(table, request).map_err(|e| e.context(format!("reading table '{}'", table.name)))
 }
 
 /// Connects to the outside for writing.
 ///
 /// # Errors
 /// If the outside cannot be reached or refuses.
-pub fn open_sink(table: &TableSpec, _time_zone: chrono_tz::Tz) -> Result<Box<dyn Sink>> {
-    Err(Error::unsupported(format!("writing table '{}'", table.name)).at(table.span))
+pub fn open_sink(table: &TableSpec, time_zone: chrono_tz::Tz) -> Result<Box<dyn Sink>> {
+    (registry::sink(table)?.open)(table, time_zone).map_err(|e| e.context(format!("writing table '{}'", table.name)))
 }

@@ -1,0 +1,5 @@
+//! Sinks: one file a connector.
+
+pub(crate) mod blackhole;
+pub(crate) mod filesystem;
+pub(crate) mod print;
