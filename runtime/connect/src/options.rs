@@ -89,7 +89,9 @@ impl<'a> Options<'a> {
     /// If it is something else.
     pub fn duration(&self, key: &str) -> Result<Option<Duration>> {
         let Some(option) = self.get(key) else { return Ok(None) };
-        sluice_batch::duration::parse(&option.value).map(Some).map_err(|_| self.invalid(option, "a duration such as '10 s', '200 ms', '1 min'"))
+        sluice_batch::duration::parse(&option.value)
+            .map(Some)
+            .map_err(|_| self.invalid(option, "a duration such as '10 s', '200 ms', '1 min'"))
     }
 
     /// One of some words, compared without case; the first if not given.

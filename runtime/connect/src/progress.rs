@@ -40,7 +40,9 @@ impl Progress {
 
     /// Adds a split that is read from `position` on.
     pub fn add_split(&mut self, name: String, position: i64) -> u32 {
-        if !self.one_split && let Some(w) = &mut self.watermarks {
+        if !self.one_split
+            && let Some(w) = &mut self.watermarks
+        {
             w.add_split();
         }
         self.splits.push((name, position));
@@ -48,7 +50,9 @@ impl Progress {
     }
 
     pub fn finish_split(&mut self, split: u32) {
-        if !self.one_split && let Some(w) = &mut self.watermarks {
+        if !self.one_split
+            && let Some(w) = &mut self.watermarks
+        {
             w.finish_split(split as usize);
         }
     }

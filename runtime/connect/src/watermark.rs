@@ -116,7 +116,9 @@ impl Watermarks {
         // A tombstone has only its key; its time is the old row's, which the normalising operator knows.
         let bad = (0..batch.rows()).any(|i| column.is_null(i) && batch.kind(i) != RowKind::Delete);
         if bad {
-            return Err(Error::runtime("the rowtime column is NULL; it needs a value in every row (filter such rows out, or give a default)"));
+            return Err(Error::runtime(
+                "the rowtime column is NULL; it needs a value in every row (filter such rows out, or give a default)",
+            ));
         }
         Ok(())
     }

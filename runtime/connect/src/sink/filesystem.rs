@@ -27,7 +27,15 @@ fn open(table: &TableSpec, time_zone: chrono_tz::Tz) -> Result<Box<dyn Sink>> {
     std::fs::create_dir_all(&files.path).map_err(failed)?;
     let extension = if files.format.format.ends_with("json") { "json" } else { "txt" };
     let encoder = sluice_format::encoder(files.format, Schema::new(table.physical.clone()), FormatContext { time_zone })?;
-    Ok(Box::new(FileSink { folder: files.path, run: rand::random(), extension, files: 0, current: None, encoder, records: Records::default() }))
+    Ok(Box::new(FileSink {
+        folder: files.path,
+        run: rand::random(),
+        extension,
+        files: 0,
+        current: None,
+        encoder,
+        records: Records::default(),
+    }))
 }
 
 struct FileSink {

@@ -213,7 +213,8 @@ fn timestamp(raw: i64, precision: u8, instant: bool) -> String {
     let per_second = if precision <= 6 { 1_000_000 } else { 1_000_000_000 };
     let nanos = raw.rem_euclid(per_second) * (1_000_000_000 / per_second);
     let at = DateTime::from_timestamp(raw.div_euclid(per_second), nanos as u32).map(|at| at.naive_utc());
-    let text = |at: NaiveDateTime| format!("{}T{}{}", at.format("%Y-%m-%d"), local_time(at.time(), instant), if instant { "Z" } else { "" });
+    let text =
+        |at: NaiveDateTime| format!("{}T{}{}", at.format("%Y-%m-%d"), local_time(at.time(), instant), if instant { "Z" } else { "" });
     at.map_or_else(|| raw.to_string(), text)
 }
 

@@ -30,8 +30,14 @@ struct Settings {
 /// How the values of a column are made.
 enum Generator {
     /// The row's number added to `start`.
-    Sequence { start: i64, ty: SqlType },
-    Random { rule: Rule, null_rate: f64 },
+    Sequence {
+        start: i64,
+        ty: SqlType,
+    },
+    Random {
+        rule: Rule,
+        null_rate: f64,
+    },
 }
 
 enum Rule {
@@ -144,9 +150,7 @@ fn rule(options: &Options<'_>, path: &str, kind: &TypeKind, rows: &mut Option<u6
             let one = Rule::Integer(1..=10, TypeKind::Int);
             Rule::Map(nested("element", e, rows)?, Box::new(Generator::Random { rule: one, null_rate: 0.0 }), length(3)?)
         }
-        TypeKind::Row(fields) => {
-            Rule::Row(fields.iter().map(|f| generator(options, &key(&f.name), &f.ty, rows)).collect::<Result<_>>()?)
-        }
+        TypeKind::Row(fields) => Rule::Row(fields.iter().map(|f| generator(options, &key(&f.name), &f.ty, rows)).collect::<Result<_>>()?),
         TypeKind::Null | TypeKind::Variant => return Err(Error::unsupported(format!("datagen for {kind}")).at(options.table.span)),
     })
 }

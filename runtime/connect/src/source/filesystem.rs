@@ -62,7 +62,9 @@ impl FileTable {
         }
         if !matches!(format.format.as_str(), "json" | "csv" | "raw" | "changelog-json" | "debezium-json") {
             let message = format!("the format '{}' in files", format.format);
-            return Err(Error::unsupported(message).at(format.span).hint("formats with one record a line can be used: json, csv, changelog-json, raw"));
+            return Err(Error::unsupported(message)
+                .at(format.span)
+                .hint("formats with one record a line can be used: json, csv, changelog-json, raw"));
         }
         let path = path.value.strip_prefix("file://").or(path.value.strip_prefix("file:")).unwrap_or(&path.value);
         Ok(Self { path: PathBuf::from(path), format })
