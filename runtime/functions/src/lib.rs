@@ -3,6 +3,7 @@
 //! A function is one [`Declaration`] in the file of its family; `registry.rs` lists the families. The binder asks
 //! [`bind`] for a call by name and argument types, and gets a typed [`Expr`] back.
 
+pub mod aggregate;
 pub mod calendar;
 pub mod cast;
 pub mod kernel;

@@ -11,7 +11,7 @@ use crate::{AggregateDeclaration, Declaration};
 static REGISTRY: &[&[Declaration]] = &[];
 
 /// Aggregate functions, one entry a family.
-static AGGREGATES: &[&[AggregateDeclaration]] = &[];
+static AGGREGATES: &[&[AggregateDeclaration]] = crate::aggregate::FAMILIES;
 
 fn scalar_index() -> &'static HashMap<&'static str, &'static Declaration> {
     static INDEX: OnceLock<HashMap<&'static str, &'static Declaration>> = OnceLock::new();

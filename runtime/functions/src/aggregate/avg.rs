@@ -60,7 +60,7 @@ impl AggregateFunction for Avg {
 struct AvgOf<T: Number> {
     ty: DataType,
     extra: u32,
-    input: PhantomData<T>,
+    input: PhantomData<fn() -> T>,
 }
 
 #[derive(Default)]
@@ -71,7 +71,7 @@ struct State<S> {
 
 type StateOf<T> = State<<T as Number>::Wide>;
 
-impl<T: Number + Send> Aggregate for AvgOf<T> {
+impl<T: Number> Aggregate for AvgOf<T> {
     type State = StateOf<T>;
     type Args<'a> = &'a PrimitiveArray<T>;
     type Output = PrimitiveBuilder<T>;

@@ -79,8 +79,8 @@ impl Aggregate for Ends {
 
     fn retract(&self, state: &mut Bag, (rows, nulls): &Self::Args<'_>, row: usize) -> Result<()> {
         if is_valid(nulls.as_ref(), row) {
-            // A value that never came is ignored (Flink: no order is known for it).
-            state.retract_known(rows.row(row).data());
+            // One that never came changes nothing until a merge brings it.
+            state.retract(rows.row(row).data());
         }
         Ok(())
     }

@@ -129,7 +129,7 @@ fn finish<T: ArrowPrimitiveType>(ty: &DataType, mut out: PrimitiveBuilder<T>) ->
 struct One<T> {
     ty: DataType,
     max: bool,
-    input: std::marker::PhantomData<T>,
+    input: std::marker::PhantomData<fn() -> T>,
 }
 
 impl<T: ArrowPrimitiveType> One<T> {
@@ -258,7 +258,7 @@ fn best<K>(multiset: &Multiset<K>, max: bool) -> Option<&K> {
 struct Retractable<T> {
     ty: DataType,
     max: bool,
-    input: std::marker::PhantomData<T>,
+    input: std::marker::PhantomData<fn() -> T>,
 }
 
 impl<T: ArrowPrimitiveType> Aggregate for Retractable<T>

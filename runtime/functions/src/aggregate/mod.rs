@@ -26,12 +26,12 @@ mod variance;
 use sluice_batch::aggregate::AggregateCall;
 use sluice_batch::{Accumulator, Error, Expr, Result, SqlType, TypeKind};
 
-use crate::{AggregateArgs, AggregateDeclaration, BoundAggregate};
+use crate::{AggregateArgs, AggregateDeclaration};
 
 pub use distinct::distinct;
 
 /// All families. A new one is one more line.
-const FAMILIES: &[&[AggregateDeclaration]] = &[
+pub(crate) static FAMILIES: &[&[AggregateDeclaration]] = &[
     approx_count_distinct::DECLARATIONS,
     array_agg::DECLARATIONS,
     avg::DECLARATIONS,
@@ -45,32 +45,6 @@ const FAMILIES: &[&[AggregateDeclaration]] = &[
     sum::DECLARATIONS,
     variance::DECLARATIONS,
 ];
-
-fn find(name: &str) -> Option<&'static AggregateDeclaration> {
-    FAMILIES.iter().flat_map(|f| f.iter()).find(|d| d.names.iter().any(|n| n.eq_ignore_ascii_case(name)))
-}
-
-/// Whether a name is an aggregate function's.
-pub fn is_aggregate(name: &str) -> bool {
-    find(name).is_some()
-}
-
-/// The names of all aggregate functions.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    FAMILIES.iter().flat_map(|f| f.iter()).flat_map(|d| d.names.iter().copied())
-}
-
-/// Types a call of an aggregate function.
-///
-/// # Errors
-/// If there is no such function or the arguments do not fit.
-pub fn bind(call: AggregateArgs<'_>) -> Result<BoundAggregate> {
-    let span = call.span;
-    match find(call.name) {
-        Some(declaration) => (declaration.bind)(call).map_err(|e| e.at(span)),
-        None => Err(Error::plan(format!("No match found for aggregate function {}", call.name)).at(span)),
-    }
-}
 
 /// The accumulator of a bound call: the function's own, or one that sees every distinct value once.
 /// `input_types` are the types of the columns that `call.args` points into.

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, PrimitiveArray, PrimitiveBuilder};
-use arrow::datatypes::{ArrowPrimitiveType, DataType};
+use arrow::datatypes::DataType;
 use sluice_batch::{Accumulator, AggregateFunction, Result, SqlType, TypeKind};
 
 use super::codec::{put_i64, take_i64};
@@ -61,7 +61,7 @@ impl AggregateFunction for Sum {
 struct SumOf<T: Number> {
     ty: DataType,
     zero: bool,
-    input: PhantomData<T>,
+    input: PhantomData<fn() -> T>,
 }
 
 #[derive(Default)]
@@ -70,10 +70,7 @@ struct State<S> {
     count: i64,
 }
 
-impl<T: Number + Send> Aggregate for SumOf<T>
-where
-    T: ArrowPrimitiveType,
-{
+impl<T: Number> Aggregate for SumOf<T> {
     type State = StateOf<T>;
     type Args<'a> = &'a PrimitiveArray<T>;
     type Output = PrimitiveBuilder<T>;
