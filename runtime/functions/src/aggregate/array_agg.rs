@@ -8,9 +8,9 @@ use arrow::datatypes::{DataType, Field};
 use arrow::row::Rows;
 use sluice_batch::{Accumulator, AggregateFunction, Result, TypeKind};
 
+use super::one_argument;
 use super::slots::{Aggregate, Slots};
 use super::values::{Bag, ValueCodec};
-use super::one_argument;
 use crate::{AggregateArgs, AggregateDeclaration, BoundAggregate};
 
 pub(super) const DECLARATIONS: &[AggregateDeclaration] = &[AggregateDeclaration { names: &["ARRAY_AGG"], bind }];

@@ -8,9 +8,9 @@ use arrow::datatypes::DataType;
 use arrow::row::Rows;
 use sluice_batch::{Accumulator, AggregateFunction, Error, Result, TypeKind};
 
+use super::one_argument;
 use super::slots::{Aggregate, Slots, arg, is_valid};
 use super::values::{Counts, ValueCodec};
-use super::one_argument;
 use crate::{AggregateArgs, AggregateDeclaration, BoundAggregate};
 
 pub(super) const DECLARATIONS: &[AggregateDeclaration] = &[AggregateDeclaration { names: &["COLLECT"], bind }];

@@ -9,9 +9,9 @@ use arrow::row::Rows;
 use sluice_batch::{Accumulator, AggregateFunction, Result, TypeKind};
 
 use super::codec::{put_len, take_len};
+use super::one_argument;
 use super::slots::{Aggregate, Slots, arg, is_valid};
 use super::values::{Bag, ValueCodec};
-use super::one_argument;
 use crate::{AggregateArgs, AggregateDeclaration, BoundAggregate};
 
 pub(super) const DECLARATIONS: &[AggregateDeclaration] =

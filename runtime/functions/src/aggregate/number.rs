@@ -1,8 +1,6 @@
 //! What SUM and AVG do to the numeric types.
 
-use arrow::datatypes::{
-    ArrowPrimitiveType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, i256,
-};
+use arrow::datatypes::{ArrowPrimitiveType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, i256};
 use sluice_batch::Result;
 
 use super::codec::{put_f64, put_i64, put_i128, take_array, take_f64, take_i64, take_i128, take_u8};
@@ -227,7 +225,13 @@ impl Number for Decimal128Type {
         // HALF_UP, away from zero.
         let away = rest.wrapping_abs().checked_mul(i256::from_i128(2))? >= count.wrapping_abs();
         let negative = (value < i256::ZERO) != (count < i256::ZERO);
-        let step = i256::from_i128(if !away { 0 } else if negative { -1 } else { 1 });
+        let step = i256::from_i128(if !away {
+            0
+        } else if negative {
+            -1
+        } else {
+            1
+        });
         let result = quotient.checked_add(step)?.to_i128()?;
         (-MAX_DECIMAL..=MAX_DECIMAL).contains(&result).then_some(result)
     }
