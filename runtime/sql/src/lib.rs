@@ -6,5 +6,10 @@
 pub mod ast;
 pub mod bind;
 pub mod catalog;
+pub mod keywords;
+mod lexer;
 pub mod parser;
 pub mod relation;
+mod variables;
+
+pub use variables::substitute_variables;
