@@ -57,7 +57,7 @@ impl Aggregate for Items {
     type Output = Lists;
     const HEAP: bool = true;
 
-    fn args<'a>(&self, args: &'a [ArrayRef]) -> Result<Rows> {
+    fn args(&self, args: &[ArrayRef]) -> Result<Rows> {
         self.codec.rows(args)
     }
 

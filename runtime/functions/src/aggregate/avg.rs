@@ -94,9 +94,6 @@ impl<T: Number> Aggregate for AvgOf<T> {
         if values.is_valid(row) {
             T::subtract_wide(&mut state.sum, values.values()[row]);
             state.count -= 1;
-            if state.count == 0 {
-                state.sum = T::Wide::default();
-            }
         }
         Ok(())
     }

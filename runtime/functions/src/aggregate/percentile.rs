@@ -157,7 +157,7 @@ impl Aggregate for Percentile {
     type Output = Output;
     const HEAP: bool = true;
 
-    fn args<'a>(&self, args: &'a [ArrayRef]) -> Result<Columns> {
+    fn args(&self, args: &[ArrayRef]) -> Result<Columns> {
         let values = compute::cast(arg(args, 0)?, &DataType::Float64)?;
         let frequencies = match self.frequency {
             true => Some(compute::cast(arg(args, 2)?, &DataType::Int64)?.as_primitive::<Int64Type>().clone()),

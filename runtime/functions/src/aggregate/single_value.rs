@@ -60,7 +60,7 @@ impl Aggregate for Single {
     type Output = (Vec<u8>, Vec<usize>);
     const HEAP: bool = true;
 
-    fn args<'a>(&self, args: &'a [ArrayRef]) -> Result<Rows> {
+    fn args(&self, args: &[ArrayRef]) -> Result<Rows> {
         self.codec.rows(args)
     }
 

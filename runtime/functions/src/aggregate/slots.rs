@@ -108,7 +108,6 @@ impl<A: Aggregate> Accumulator for Slots<A> {
 
     fn update_running(&mut self, args: &[ArrayRef], groups: &[u32], kinds: Option<&[RowKind]>) -> Result<ArrayRef> {
         let mut out = self.aggregate.output(groups.len());
-        // A separate borrow: `columns` may borrow from the aggregate's own scratch only through `args`.
         let aggregate = &self.aggregate;
         let columns = aggregate.args(args)?;
         for (row, group) in groups.iter().enumerate() {

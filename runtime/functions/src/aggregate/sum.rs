@@ -93,10 +93,6 @@ impl<T: Number> Aggregate for SumOf<T> {
         if values.is_valid(row) {
             T::subtract(&mut state.sum, values.values()[row]);
             state.count -= 1;
-            if state.count == 0 {
-                // What rounding, NaN or an overflow left behind goes with the last value.
-                state.sum = T::Sum::default();
-            }
         }
         Ok(())
     }

@@ -138,11 +138,6 @@ impl Bag {
         }
     }
 
-    /// Takes out the first equal item, if there is one.
-    pub(crate) fn retract_known(&mut self, item: &[u8]) {
-        self.remove(item);
-    }
-
     /// Appends the items of another list; what either lacked is taken out now if the other has it.
     pub(crate) fn merge(&mut self, other: &Bag) {
         other.iter().for_each(|i| self.push(i));

@@ -61,7 +61,7 @@ impl Aggregate for Variance {
     type Args<'a> = Float64Array;
     type Output = Float64Builder;
 
-    fn args<'a>(&self, args: &'a [ArrayRef]) -> Result<Float64Array> {
+    fn args(&self, args: &[ArrayRef]) -> Result<Float64Array> {
         Ok(compute::cast(arg(args, 0)?, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
     }
 
@@ -122,11 +122,12 @@ impl Aggregate for Variance {
     #[inline]
     fn push(&self, state: &Moments, out: &mut Float64Builder) -> Result<()> {
         let divisor = state.count - i64::from(self.sample);
-        // A negative sum of squares comes from taking back values that never came.
-        if state.count <= 0 || divisor == 0 || state.m2 < 0.0 {
+        // A negative sum of squares comes from taking back values that never came, a very small one from rounding.
+        let rounding = 1e-12 * state.count as f64 * (1.0 + state.mean * state.mean);
+        if state.count <= 0 || divisor == 0 || state.m2 < -rounding {
             out.append_null();
         } else {
-            let variance = state.m2 / divisor as f64;
+            let variance = state.m2.max(0.0) / divisor as f64;
             out.append_value(if self.root { variance.sqrt() } else { variance });
         }
         Ok(())
