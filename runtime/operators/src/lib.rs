@@ -8,6 +8,7 @@ mod constraint_enforcer;
 mod drop_update_before;
 mod group_aggregate;
 pub mod group_index;
+mod match_recognize;
 pub mod rows;
 pub mod spec;
 pub mod state;

@@ -401,7 +401,7 @@ pub fn build(spec: &OperatorSpec) -> Result<Box<dyn Operator>> {
         S::UpsertMaterialize(_) => return unsupported("UpsertMaterialize"),
         S::DropUpdateBefore => Box::new(crate::drop_update_before::DropUpdateBefore),
         S::ConstraintEnforcer(s) => Box::new(crate::constraint_enforcer::ConstraintEnforcer::new(s)),
-        S::MatchRecognize(_) => return unsupported("MATCH_RECOGNIZE"),
+        S::MatchRecognize(s) => Box::new(crate::match_recognize::MatchRecognize::new(&s)?),
         S::SetOperation(_) => return unsupported("SetOperation"),
         S::Union => Box::new(crate::union::Union),
         S::WatermarkAssigner(s) => Box::new(crate::watermark_assigner::WatermarkAssigner::new(s)),

@@ -1,0 +1,528 @@
+//! Conditions and measures, compiled: what can be known of a row alone is evaluated per batch, the rest reads the rows bound so far.
+
+use std::sync::Arc;
+
+use arrow::array::Array;
+use sluice_batch::algebra::{MatchExpr, MatchSlot, MatchSlotKind};
+use sluice_batch::{
+    Accumulator, AggregateFunction, Batch, Datum, EvalContext, Expr, ExprKind, Millis, Result, ScalarFunction, SqlType, TypeKind,
+};
+
+use super::rows::{Chunks, Fast, KeyRows, RowRef};
+
+/// Arguments over the input's columns, evaluated once a batch; equal ones are shared.
+#[derive(Default)]
+pub struct Args {
+    pub exprs: Vec<Expr>,
+    texts: Vec<String>,
+}
+
+impl Args {
+    /// The position of an expression among the columns of a chunk.
+    pub fn add(&mut self, expr: &Expr) -> usize {
+        let text = format!("{expr}:{}", expr.ty);
+        self.texts.iter().position(|t| *t == text).unwrap_or_else(|| {
+            self.texts.push(text);
+            self.exprs.push(expr.clone());
+            self.exprs.len() - 1
+        })
+    }
+}
+
+/// Which aggregates have running sums: position of the argument in [`Args`]; `None` counts rows.
+#[derive(Default)]
+pub struct Prefixes {
+    pub args: Vec<Option<usize>>,
+}
+
+impl Prefixes {
+    fn add(&mut self, arg: Option<usize>) -> usize {
+        self.args.iter().position(|a| *a == arg).unwrap_or_else(|| {
+            self.args.push(arg);
+            self.args.len() - 1
+        })
+    }
+}
+
+/// What a slot reads.
+pub enum Slot {
+    Navigate {
+        variables: Vec<usize>,
+        last: bool,
+        offset: usize,
+        arg: usize,
+        ty: SqlType,
+    },
+    /// COUNT, SUM or AVG of integers: a difference of running sums.
+    Prefix {
+        variables: Vec<usize>,
+        prefix: usize,
+        kind: PrefixKind,
+        ty: SqlType,
+    },
+    Aggregate {
+        variables: Vec<usize>,
+        function: Arc<dyn AggregateFunction>,
+        args: Vec<usize>,
+        ty: SqlType,
+    },
+    Rowtime(SqlType),
+    Proctime(SqlType),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrefixKind {
+    Count,
+    Sum,
+    Avg,
+}
+
+impl Slot {
+    pub fn compile(slot: &MatchSlot, args: &mut Args, prefixes: &mut Prefixes) -> Self {
+        let ty = slot.ty.clone();
+        match &slot.kind {
+            MatchSlotKind::Navigate { variables, last, offset, arg } => {
+                Self::Navigate { variables: variables.clone(), last: *last, offset: *offset as usize, arg: args.add(arg), ty }
+            }
+            MatchSlotKind::Aggregate { variables, call, args: exprs } => {
+                let variables = variables.clone();
+                let exact = |e: &Expr| e.ty.kind.is_integer();
+                let positions: Vec<usize> = exprs.iter().map(|e| args.add(e)).collect();
+                match (call.function.name(), exprs.as_slice()) {
+                    ("COUNT", []) => Self::Prefix { variables, prefix: prefixes.add(None), kind: PrefixKind::Count, ty },
+                    ("SUM", [e]) if exact(e) && ty.kind.is_integer() => {
+                        Self::Prefix { variables, prefix: prefixes.add(Some(positions[0])), kind: PrefixKind::Sum, ty }
+                    }
+                    ("AVG", [e]) if exact(e) && ty.kind.is_integer() => {
+                        Self::Prefix { variables, prefix: prefixes.add(Some(positions[0])), kind: PrefixKind::Avg, ty }
+                    }
+                    ("COUNT", [e]) if exact(e) => {
+                        Self::Prefix { variables, prefix: prefixes.add(Some(positions[0])), kind: PrefixKind::Count, ty }
+                    }
+                    _ => Self::Aggregate { variables, function: call.function.clone(), args: positions, ty },
+                }
+            }
+            MatchSlotKind::Rowtime => Self::Rowtime(ty),
+            MatchSlotKind::Proctime => Self::Proctime(ty),
+        }
+    }
+
+    pub fn ty(&self) -> &SqlType {
+        match self {
+            Self::Navigate { ty, .. } | Self::Prefix { ty, .. } | Self::Aggregate { ty, .. } | Self::Rowtime(ty) | Self::Proctime(ty) => ty,
+        }
+    }
+}
+
+/// A value in a condition, small for the types that conditions mostly compare.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Val {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Other(Datum),
+}
+
+/// The rows of a key, which variable has which, and the row that is tried.
+pub struct View<'a> {
+    pub key: &'a KeyRows,
+    pub chunks: &'a Chunks,
+    pub types: &'a [SqlType],
+    /// Row numbers where each variable begins; the last entry is the end.
+    pub bounds: &'a [u32],
+    /// The variable that would take row number `end` (only in conditions).
+    pub candidate: Option<usize>,
+    /// Event time of the row or watermark at hand.
+    pub time: Millis,
+    pub context: &'a EvalContext,
+}
+
+impl View<'_> {
+    /// Row numbers of a variable, the candidate included.
+    #[inline]
+    fn range(&self, variable: usize) -> (usize, usize) {
+        let (from, to) = (self.bounds[variable] as usize, self.bounds[variable + 1] as usize);
+        if self.candidate == Some(variable) { (from, self.end() + 1) } else { (from, to) }
+    }
+
+    #[inline]
+    fn end(&self) -> usize {
+        self.bounds[self.bounds.len() - 1] as usize
+    }
+
+    /// Row numbers of several variables (none: all rows of the match), in order.
+    fn rows(&self, variables: &[usize]) -> Vec<usize> {
+        if variables.is_empty() {
+            return (0..self.end() + usize::from(self.candidate.is_some())).collect();
+        }
+        variables
+            .iter()
+            .flat_map(|v| {
+                let (from, to) = self.range(*v);
+                from..to
+            })
+            .collect()
+    }
+
+    /// The row that FIRST/LAST with an offset names.
+    #[inline]
+    fn navigate(&self, variables: &[usize], last: bool, offset: usize) -> Option<RowRef> {
+        let (from, to) = match variables {
+            [one] => self.range(*one),
+            [] => (0, self.end() + usize::from(self.candidate.is_some())),
+            many => {
+                let rows = self.rows(many);
+                let at = if last { rows.len().checked_sub(offset + 1)? } else { offset };
+                return rows.get(at).and_then(|r| self.key.rows.get(*r)).map(|r| r.1);
+            }
+        };
+        let at = if last { to.checked_sub(offset + 1)? } else { from + offset };
+        if at < from || at >= to { None } else { self.key.rows.get(at).map(|r| r.1) }
+    }
+
+    pub fn slot_row(&self, slot: &Slot) -> Option<RowRef> {
+        match slot {
+            Slot::Navigate { variables, last, offset, .. } => self.navigate(variables, *last, *offset),
+            _ => None,
+        }
+    }
+
+    /// The value of a slot.
+    #[inline]
+    pub fn slot(&self, slot: &Slot) -> Result<Val> {
+        match slot {
+            Slot::Navigate { variables, last, offset, arg, ty } => {
+                Ok(self.navigate(variables, *last, *offset).map_or(Val::Null, |row| self.value(row, *arg, ty)))
+            }
+            Slot::Prefix { variables, prefix, kind, ty } => Ok(self.prefix(variables, *prefix, *kind, ty)),
+            Slot::Aggregate { variables, function, args, ty } => self.aggregate(variables, function.as_ref(), args, ty),
+            Slot::Rowtime(ty) => Ok(Val::Int(timestamp(self.time, ty))),
+            Slot::Proctime(ty) => Ok(Val::Int(timestamp(self.context.now, ty))),
+        }
+    }
+
+    #[inline]
+    fn value(&self, row: RowRef, arg: usize, ty: &SqlType) -> Val {
+        let (chunk, at) = (self.chunks.get(row.chunk), row.at as usize);
+        match &chunk.fast[arg] {
+            Fast::Int(a) if a.is_null(at) => Val::Null,
+            Fast::Int(a) => Val::Int(a.value(at)),
+            Fast::Float(a) if a.is_null(at) => Val::Null,
+            Fast::Float(a) => Val::Float(a.value(at)),
+            Fast::Bool(_, Some(valid)) if valid.is_null(at) => Val::Null,
+            Fast::Bool(values, _) => Val::Bool(values.value(at)),
+            Fast::Slow => from_datum(sluice_batch::datum::from_array(&chunk.columns[arg], at, ty)),
+        }
+    }
+
+    fn prefix(&self, variables: &[usize], prefix: usize, kind: PrefixKind, ty: &SqlType) -> Val {
+        let prefix = &self.key.prefixes[prefix];
+        let (sum, count) = match variables {
+            [] => prefix.range(0, self.end() + usize::from(self.candidate.is_some())),
+            many => many
+                .iter()
+                .map(|v| {
+                    let (from, to) = self.range(*v);
+                    prefix.range(from, to)
+                })
+                .fold((0i64, 0), |(s, c), (s1, c1)| (s.wrapping_add(s1), c + c1)),
+        };
+        match kind {
+            PrefixKind::Count => Val::Int(count),
+            _ if count == 0 => Val::Null,
+            PrefixKind::Sum => Val::Int(wrap(sum, &ty.kind)),
+            PrefixKind::Avg => Val::Int(wrap(sum / count, &ty.kind)),
+        }
+    }
+
+    fn aggregate(&self, variables: &[usize], function: &dyn AggregateFunction, args: &[usize], ty: &SqlType) -> Result<Val> {
+        let rows: Vec<Option<RowRef>> = self.rows(variables).into_iter().map(|r| self.key.rows.get(r).map(|r| r.1)).collect();
+        let columns = args.iter().map(|a| self.chunks.gather(*a, &rows, &self.types[*a].to_arrow())).collect::<Result<Vec<_>>>()?;
+        let mut accumulator: Box<dyn Accumulator> = function.accumulator(false);
+        accumulator.resize(1);
+        accumulator.update(&columns, &vec![0; rows.len()], None)?;
+        Ok(from_datum(sluice_batch::datum::from_array(&accumulator.evaluate(&[0])?, 0, ty)))
+    }
+}
+
+/// Milliseconds in the unit of a timestamp type.
+pub fn timestamp(millis: Millis, ty: &SqlType) -> i64 {
+    match ty.kind {
+        TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) if p > 6 => millis.saturating_mul(1_000_000),
+        _ => millis.saturating_mul(1_000),
+    }
+}
+
+fn wrap(value: i64, kind: &TypeKind) -> i64 {
+    match kind {
+        TypeKind::TinyInt => i64::from(value as i8),
+        TypeKind::SmallInt => i64::from(value as i16),
+        TypeKind::Int => i64::from(value as i32),
+        _ => value,
+    }
+}
+
+fn from_datum(datum: Datum) -> Val {
+    match datum {
+        Datum::Null => Val::Null,
+        Datum::Boolean(b) => Val::Bool(b),
+        Datum::TinyInt(v) => Val::Int(v.into()),
+        Datum::SmallInt(v) => Val::Int(v.into()),
+        Datum::Int(v) | Datum::Date(v) | Datum::Time(v) => Val::Int(v.into()),
+        Datum::BigInt(v) | Datum::Timestamp(v) => Val::Int(v),
+        Datum::Float(v) => Val::Float(v.into()),
+        Datum::Double(v) => Val::Float(v),
+        other => Val::Other(other),
+    }
+}
+
+/// The value as one of a type.
+pub fn to_datum(value: Val, ty: &SqlType) -> Datum {
+    match value {
+        Val::Null => Datum::Null,
+        Val::Bool(b) => Datum::Boolean(b),
+        Val::Float(v) if ty.kind == TypeKind::Float => Datum::Float(v as f32),
+        Val::Float(v) => Datum::Double(v),
+        Val::Int(v) => match ty.kind {
+            TypeKind::TinyInt => Datum::TinyInt(v as i8),
+            TypeKind::SmallInt => Datum::SmallInt(v as i16),
+            TypeKind::Int => Datum::Int(v as i32),
+            TypeKind::Date => Datum::Date(v as i32),
+            TypeKind::Time(_) => Datum::Time(v as i32),
+            TypeKind::Timestamp(_) | TypeKind::TimestampLtz(_) => Datum::Timestamp(v),
+            _ => Datum::BigInt(v),
+        },
+        Val::Other(d) => d,
+    }
+}
+
+/// A condition on the rows bound so far.
+pub struct Condition {
+    slots: Vec<Slot>,
+    node: Node,
+}
+
+enum Node {
+    Slot(usize),
+    Const(Val),
+    Arith(Arith, TypeKind, Box<Node>, Box<Node>),
+    Compare(Compare, Box<Node>, Box<Node>),
+    And(Vec<Node>),
+    Or(Vec<Node>),
+    Not(Box<Node>),
+    IsNull(Box<Node>, bool),
+    /// Integer to a wider integer.
+    Same(Box<Node>),
+    /// A function by its row form, else over arrays of one row.
+    Call {
+        function: Arc<dyn ScalarFunction>,
+        args: Vec<(Node, SqlType)>,
+        ty: SqlType,
+    },
+    Case(Vec<(Node, Node)>, Box<Node>),
+}
+
+#[derive(Clone, Copy)]
+enum Arith {
+    Add,
+    Sub,
+    Mul,
+}
+
+#[derive(Clone, Copy)]
+enum Compare {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}
+
+impl Condition {
+    pub fn compile(expr: &Expr, slots: &[MatchSlot], args: &mut Args, prefixes: &mut Prefixes) -> Self {
+        let slots = slots.iter().map(|s| Slot::compile(s, args, prefixes)).collect();
+        Self { slots, node: node(expr) }
+    }
+
+    /// Whether the condition holds; NULL does not.
+    #[inline]
+    pub fn holds(&self, view: &View<'_>) -> Result<bool> {
+        Ok(self.eval(&self.node, view)? == Val::Bool(true))
+    }
+
+    fn eval(&self, node: &Node, view: &View<'_>) -> Result<Val> {
+        Ok(match node {
+            Node::Slot(i) => view.slot(&self.slots[*i])?,
+            Node::Const(v) => v.clone(),
+            Node::Same(n) => self.eval(n, view)?,
+            Node::Arith(op, kind, l, r) => match (self.eval(l, view)?, self.eval(r, view)?) {
+                (Val::Int(a), Val::Int(b)) => Val::Int(wrap(
+                    match op {
+                        Arith::Add => a.wrapping_add(b),
+                        Arith::Sub => a.wrapping_sub(b),
+                        Arith::Mul => a.wrapping_mul(b),
+                    },
+                    kind,
+                )),
+                _ => Val::Null,
+            },
+            Node::Compare(op, l, r) => match (self.eval(l, view)?, self.eval(r, view)?) {
+                (Val::Int(a), Val::Int(b)) => Val::Bool(op.test(a.cmp(&b))),
+                (Val::Float(a), Val::Float(b)) => a.partial_cmp(&b).map_or(Val::Bool(matches!(op, Compare::Ne)), |o| Val::Bool(op.test(o))),
+                _ => Val::Null,
+            },
+            Node::And(nodes) => self.connective(nodes, false, view)?,
+            Node::Or(nodes) => self.connective(nodes, true, view)?,
+            Node::Not(n) => match self.eval(n, view)? {
+                Val::Bool(b) => Val::Bool(!b),
+                _ => Val::Null,
+            },
+            Node::IsNull(n, want) => Val::Bool((self.eval(n, view)? == Val::Null) == *want),
+            Node::Case(branches, otherwise) => {
+                for (condition, result) in branches {
+                    if self.eval(condition, view)? == Val::Bool(true) {
+                        return self.eval(result, view);
+                    }
+                }
+                self.eval(otherwise, view)?
+            }
+            Node::Call { function, args, ty } => self.call(function, args, ty, view)?,
+        })
+    }
+
+    /// AND (`decides` = false) or OR (true) in three-valued logic.
+    fn connective(&self, nodes: &[Node], decides: bool, view: &View<'_>) -> Result<Val> {
+        let mut result = Val::Bool(!decides);
+        for node in nodes {
+            match self.eval(node, view)? {
+                Val::Bool(b) if b == decides => return Ok(Val::Bool(decides)),
+                Val::Bool(_) => {}
+                _ => result = Val::Null,
+            }
+        }
+        Ok(result)
+    }
+
+    fn call(&self, function: &Arc<dyn ScalarFunction>, args: &[(Node, SqlType)], ty: &SqlType, view: &View<'_>) -> Result<Val> {
+        let mut values = Vec::with_capacity(args.len());
+        for (node, ty) in args {
+            values.push(to_datum(self.eval(node, view)?, ty));
+        }
+        if let Some(result) = function.eval_row(&values, ty, view.context) {
+            return result.map(from_datum);
+        }
+        let columns: Vec<_> = values
+            .iter()
+            .zip(args)
+            .map(|(v, (_, t))| Ok(sluice_batch::Value::Array(sluice_batch::datum::to_array(v, t)?)))
+            .collect::<Result<_>>()?;
+        let result = function.eval(&columns, 1, ty, view.context)?;
+        Ok(from_datum(sluice_batch::datum::from_array(result.array(), 0, ty)))
+    }
+}
+
+impl Compare {
+    #[inline]
+    fn test(self, ordering: std::cmp::Ordering) -> bool {
+        match self {
+            Self::Eq => ordering.is_eq(),
+            Self::Ne => ordering.is_ne(),
+            Self::Lt => ordering.is_lt(),
+            Self::Le => ordering.is_le(),
+            Self::Gt => ordering.is_gt(),
+            Self::Ge => ordering.is_ge(),
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "=" => Self::Eq,
+            "<>" => Self::Ne,
+            "<" => Self::Lt,
+            "<=" => Self::Le,
+            ">" => Self::Gt,
+            ">=" => Self::Ge,
+            _ => return None,
+        })
+    }
+}
+
+/// Types whose values compare as [`Val::Int`] when both sides have the same one, or both are integers.
+fn comparable(left: &TypeKind, right: &TypeKind) -> bool {
+    (left.is_integer() && right.is_integer()) || (left == right && (left.is_datetime() || left.is_approximate_numeric()))
+}
+
+fn node(expr: &Expr) -> Node {
+    let boxed = |e: &Expr| Box::new(node(e));
+    match &expr.kind {
+        ExprKind::Column(i) => Node::Slot(*i),
+        ExprKind::Literal(d) => Node::Const(from_datum(d.clone())),
+        ExprKind::And(v) => Node::And(v.iter().map(node).collect()),
+        ExprKind::Or(v) => Node::Or(v.iter().map(node).collect()),
+        ExprKind::Not(e) => Node::Not(boxed(e)),
+        ExprKind::IsNull(e) => Node::IsNull(boxed(e), true),
+        ExprKind::IsNotNull(e) => Node::IsNull(boxed(e), false),
+        ExprKind::Case { branches, otherwise } => Node::Case(branches.iter().map(|(c, r)| (node(c), node(r))).collect(), boxed(otherwise)),
+        ExprKind::Call { function, args } => call(function, args, &expr.ty),
+    }
+}
+
+fn call(function: &Arc<dyn ScalarFunction>, args: &[Expr], ty: &SqlType) -> Node {
+    let arith = match function.name() {
+        "+" => Some(Arith::Add),
+        "-" => Some(Arith::Sub),
+        "*" => Some(Arith::Mul),
+        _ => None,
+    };
+    match (args, arith, Compare::parse(function.name())) {
+        ([l, r], Some(op), _) if l.ty.kind.is_integer() && r.ty.kind.is_integer() && ty.kind.is_integer() => {
+            Node::Arith(op, ty.kind.clone(), Box::new(node(l)), Box::new(node(r)))
+        }
+        ([l, r], _, Some(op)) if comparable(&l.ty.kind, &r.ty.kind) => Node::Compare(op, Box::new(node(l)), Box::new(node(r))),
+        ([one], ..) if function.name() == "CAST" && widens(&one.ty.kind, &ty.kind) => Node::Same(Box::new(node(one))),
+        _ => Node::Call { function: function.clone(), args: args.iter().map(|a| (node(a), a.ty.clone())).collect(), ty: ty.clone() },
+    }
+}
+
+fn widens(from: &TypeKind, to: &TypeKind) -> bool {
+    let rank = |k: &TypeKind| match k {
+        TypeKind::TinyInt => Some(1),
+        TypeKind::SmallInt => Some(2),
+        TypeKind::Int => Some(3),
+        TypeKind::BigInt => Some(4),
+        _ => None,
+    };
+    matches!((rank(from), rank(to)), (Some(a), Some(b)) if a <= b)
+}
+
+/// A condition split into what a row alone decides (over the input's columns) and the rest.
+pub fn split(condition: &MatchExpr, variable: usize) -> (Option<Expr>, Option<Expr>) {
+    let conjuncts = match &condition.expr.kind {
+        ExprKind::And(v) => v.clone(),
+        _ => vec![condition.expr.clone()],
+    };
+    let own = |slot: &MatchSlot| match &slot.kind {
+        MatchSlotKind::Navigate { variables, last: true, offset: 0, arg } if *variables == [variable] => Some(arg.clone()),
+        _ => None,
+    };
+    let (mut row, mut rest) = (vec![], vec![]);
+    for conjunct in conjuncts {
+        let mut columns = std::collections::BTreeSet::new();
+        conjunct.collect_columns(&mut columns);
+        if conjunct.is_deterministic() && columns.iter().all(|c| own(&condition.slots[*c]).is_some()) {
+            row.push(conjunct.map_columns(&|i, ty| own(&condition.slots[i]).unwrap_or_else(|| Expr::null(ty.clone()))));
+        } else {
+            rest.push(conjunct);
+        }
+    }
+    let all = |v: Vec<Expr>| (!v.is_empty()).then(|| Expr::and(v));
+    (all(row), all(rest))
+}
+
+/// Evaluates a row condition over a batch: NULL is false.
+pub fn flags(expr: &Expr, batch: &Batch, context: &EvalContext) -> Result<Arc<Vec<bool>>> {
+    let mask = expr.eval_mask(batch, context)?;
+    Ok(Arc::new((0..mask.len()).map(|i| mask.is_valid(i) && mask.value(i)).collect()))
+}
