@@ -5,10 +5,16 @@ use std::sync::OnceLock;
 use hashbrown::HashMap;
 use sluice_batch::Error;
 
-use crate::{AggregateDeclaration, Declaration};
+use crate::{AggregateDeclaration, Declaration, operator};
 
 /// Scalar functions and operators, one entry a family (a file).
-static REGISTRY: &[&[Declaration]] = &[];
+static REGISTRY: &[&[Declaration]] = &[
+    operator::arithmetic::FUNCTIONS,
+    operator::comparison::FUNCTIONS,
+    operator::like::FUNCTIONS,
+    operator::membership::FUNCTIONS,
+    operator::truth::FUNCTIONS,
+];
 
 /// Aggregate functions, one entry a family.
 static AGGREGATES: &[&[AggregateDeclaration]] = crate::aggregate::FAMILIES;

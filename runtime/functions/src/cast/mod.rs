@@ -18,6 +18,7 @@ use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, Primitiv
 use sluice_batch::{Datum, Error, EvalContext, Expr, ExprKind, Result, ScalarFunction, Span, SqlType, TypeKind, Value};
 
 pub(crate) use numeric::{decimal_to_f64, fits_precision, rescale_decimal};
+pub(crate) use temporal::raw_timestamps;
 pub use text::{Renderer, renderer};
 
 use crate::calendar::units_per_second;
