@@ -95,7 +95,13 @@ mod tests {
 
     #[test]
     fn java_patterns() {
-        let cases = [("\\d+", "42", true), ("\\d", "٣", false), ("^\\p{Alpha}+$", "abc", true), ("(a)\\1", "aa", true), ("[\\w.]+@x", "a.b@x", true)];
+        let cases = [
+            ("\\d+", "42", true),
+            ("\\d", "٣", false),
+            ("^\\p{Alpha}+$", "abc", true),
+            ("(a)\\1", "aa", true),
+            ("[\\w.]+@x", "a.b@x", true),
+        ];
         for (pattern, text, expected) in cases {
             assert_eq!(compile(pattern).unwrap().is_match(text).unwrap(), expected, "{pattern}");
         }

@@ -57,7 +57,8 @@ pub(crate) fn eval_in(name: &str, args: Vec<Expr>, cx: &EvalContext) -> Result<(
     assert_eq!(*scalar.data_type(), bound.ty.to_arrow(), "{name}");
     let value = from_array(scalar.as_ref(), rows - 1, &bound.ty);
     assert!(bound.ty.nullable || !value.is_null(), "{name} is NULL but of type {}", bound.ty);
-    let over_columns = args.iter().enumerate().map(|(i, a)| if a.ty.kind == TypeKind::Null { a.clone() } else { Expr::column(i, a.ty.clone()) });
+    let over_columns =
+        args.iter().enumerate().map(|(i, a)| if a.ty.kind == TypeKind::Null { a.clone() } else { Expr::column(i, a.ty.clone()) });
     if let Ok(over_columns) = call(name, over_columns.collect()) {
         let column = over_columns.eval(&batch, cx)?.into_array(rows)?;
         assert_eq!(column.len(), rows);

@@ -234,9 +234,11 @@ impl Compare {
 
     fn column(&self, a: &Value, b: &Value, rows: usize) -> Result<ArrayRef> {
         match &self.kind {
-            TypeKind::Null => {
-                Ok(if self.op == NotDistinct { Arc::new(BooleanArray::from(vec![true; rows])) } else { new_null_array(&arrow::datatypes::DataType::Boolean, rows) })
-            }
+            TypeKind::Null => Ok(if self.op == NotDistinct {
+                Arc::new(BooleanArray::from(vec![true; rows]))
+            } else {
+                new_null_array(&arrow::datatypes::DataType::Boolean, rows)
+            }),
             // Arrow orders NaN and tells 0.0 from -0.0; SQL does neither.
             TypeKind::Float => {
                 let (x, y) = (Column::<Float32Array>::new(a)?.array(), Column::<Float32Array>::new(b)?.array());

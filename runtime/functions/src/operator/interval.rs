@@ -52,7 +52,9 @@ pub(super) fn bind(op: Op, mut call: Call<'_>) -> Result<Expr> {
         _ => None,
     };
     let Some(result) = result else {
-        return Err(call.invalid("<DATETIME> ± <DATETIME_INTERVAL>, <DATETIME_INTERVAL> ± <DATETIME_INTERVAL>, <DATETIME_INTERVAL> * <NUMERIC>"));
+        return Err(
+            call.invalid("<DATETIME> ± <DATETIME_INTERVAL>, <DATETIME_INTERVAL> ± <DATETIME_INTERVAL>, <DATETIME_INTERVAL> * <NUMERIC>")
+        );
     };
     let kinds = [call.args[0].ty.kind.clone(), call.args[1].ty.kind.clone()];
     let ty = result.with_nullable(call.any_nullable());
@@ -167,7 +169,9 @@ impl Temporal {
             }
             (Time(_), IntervalDayTime) => {
                 let left = args.column::<Time32MillisecondArray>(0)?;
-                args.primitives::<Time32MillisecondType>(|row| Some((i64::from(left.get(row)?) + right(row)?).rem_euclid(MILLIS_PER_DAY) as i32))
+                args.primitives::<Time32MillisecondType>(|row| {
+                    Some((i64::from(left.get(row)?) + right(row)?).rem_euclid(MILLIS_PER_DAY) as i32)
+                })
             }
             _ => {
                 let left = amount(args, 0, a, Op::Add)?;

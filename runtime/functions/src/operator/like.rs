@@ -30,7 +30,11 @@ fn bind(mut call: Call<'_>, name: &'static str, body: crate::kernel::Body) -> Re
     if let Some(Datum::String(pattern)) = constant(call.args.get(1))
         && (escape.is_some() || call.args.len() == 2)
     {
-        let checked = if name.ends_with("LIKE") { LikePattern::parse(&pattern, escape).map(drop) } else { similar_to_regex(&pattern, escape).map(drop) };
+        let checked = if name.ends_with("LIKE") {
+            LikePattern::parse(&pattern, escape).map(drop)
+        } else {
+            similar_to_regex(&pattern, escape).map(drop)
+        };
         checked.map_err(|e| e.into_plan().at(call.span))?;
     }
     let ty = TypeKind::Boolean.with_nullable(call.any_nullable());
@@ -82,9 +86,8 @@ impl LikePattern {
                 c => Token::Char(c),
             });
         }
-        let text = |tokens: &[Token]| {
-            tokens.iter().map(|t| if let Token::Char(c) = t { Some(*c) } else { None }).collect::<Option<String>>()
-        };
+        let text =
+            |tokens: &[Token]| tokens.iter().map(|t| if let Token::Char(c) = t { Some(*c) } else { None }).collect::<Option<String>>();
         let quick = match tokens.as_slice() {
             [Token::Any, inner @ .., Token::Any] => text(inner).map(Self::Contains),
             [Token::Any, rest @ ..] => text(rest).map(Self::EndsWith),
@@ -208,7 +211,8 @@ fn similar_to_regex(pattern: &str, escape: Option<char>) -> Result<String> {
     };
     while let Some(c) = rest.chars().next() {
         let at = pattern.len() - rest.len();
-        if inside && let Some((name, class)) = CLASSES.iter().find(|(n, _)| rest.get(..n.len()).is_some_and(|r| r.eq_ignore_ascii_case(n))) {
+        if inside && let Some((name, class)) = CLASSES.iter().find(|(n, _)| rest.get(..n.len()).is_some_and(|r| r.eq_ignore_ascii_case(n)))
+        {
             out.push_str(class);
             rest = &rest[name.len()..];
             continue;
@@ -274,7 +278,14 @@ mod tests {
 
     #[test]
     fn similar_patterns() {
-        let cases = [("abc", "a(b|x)c", true), ("abc", "a_c", true), ("abc", "b%", false), ("a1", "[a-z][:DIGIT:]", false), ("a.c", "a.c", true), ("abc", "a.c", false)];
+        let cases = [
+            ("abc", "a(b|x)c", true),
+            ("abc", "a_c", true),
+            ("abc", "b%", false),
+            ("a1", "[a-z][:DIGIT:]", false),
+            ("a.c", "a.c", true),
+            ("abc", "a.c", false),
+        ];
         for (text, pattern, expected) in cases {
             let Ok(regex) = similar_to_regex(pattern, None) else {
                 assert!(!expected);

@@ -69,7 +69,12 @@ fn comparisons() {
         ("<=", l(Timestamp(86_400_000_000), s("1970-01-02")), yes(), "BOOLEAN NOT NULL"),
         ("<", l(Datum::Date(1), Timestamp(86_400_000_001)), yes(), "BOOLEAN NOT NULL"),
         ("IS DISTINCT FROM", l(Null, Int(1)), yes(), "BOOLEAN NOT NULL"),
-        ("IS NOT DISTINCT FROM", vec![Expr::null(TypeKind::Int.nullable()), Expr::null(TypeKind::Int.nullable())], yes(), "BOOLEAN NOT NULL"),
+        (
+            "IS NOT DISTINCT FROM",
+            vec![Expr::null(TypeKind::Int.nullable()), Expr::null(TypeKind::Int.nullable())],
+            yes(),
+            "BOOLEAN NOT NULL",
+        ),
         ("IN", l(Int(1), Int(1)), yes(), "BOOLEAN NOT NULL"),
         ("IN", [s("2"), s("1"), s("2"), s("3"), s("4")].map(lit).to_vec(), yes(), "BOOLEAN NOT NULL"),
         ("IN", [s("2"), s("1"), s("3")].map(lit).to_vec(), no(), "BOOLEAN NOT NULL"),
