@@ -1,9 +1,14 @@
 //! What a script has declared: tables, views, settings.
 
+mod declare;
+mod like;
+
 use indexmap::IndexMap;
 use sluice_batch::{Error, Result, Span, SqlType};
 
 use crate::ast;
+
+pub use declare::check_rowtime;
 
 /// A column of a table, in declaration order.
 #[derive(Clone, Debug)]
