@@ -6,10 +6,18 @@ mod aggregates;
 mod calc;
 mod constraint_enforcer;
 mod drop_update_before;
+mod expand;
 mod group_aggregate;
 pub mod group_index;
 mod match_recognize;
+mod group_window;
+mod join;
+mod join_state;
 pub mod rows;
+mod session_aggregate;
+mod session_tvf;
+mod sessions;
+mod set_operation;
 pub mod spec;
 pub mod state;
 #[cfg(test)]
@@ -20,6 +28,10 @@ pub mod time;
 mod union;
 mod unnest;
 mod watermark_assigner;
+mod window_aggregate;
+mod window_output;
+mod window_tvf;
+mod windows;
 
 /// A streaming operator. It is called by one thread, never blocks, and knows no clock but the task's.
 pub trait Operator: Send {

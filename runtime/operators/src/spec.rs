@@ -384,10 +384,13 @@ pub fn build(spec: &OperatorSpec) -> Result<Box<dyn Operator>> {
         S::Calc { filter, project } => Box::new(crate::calc::Calc::new(filter, project)),
         S::Unnest(s) => Box::new(crate::unnest::Unnest::new(s)),
         S::GroupAggregate(s) => Box::new(crate::group_aggregate::GroupAggregate::new(s)?),
-        S::WindowAggregate(_) => return unsupported("WindowAggregate"),
-        S::WindowTvf(_) => return unsupported("WindowTvf"),
-        S::GroupWindow(_) => return unsupported("GroupWindow"),
-        S::Join(_) => return unsupported("Join"),
+        S::WindowAggregate(s) => crate::group_window::window_aggregate(s)?,
+        S::WindowTvf(s) => match s.window {
+            WindowSpec::Session { gap } => Box::new(crate::session_tvf::SessionTvf::new(s, gap)?),
+            _ => Box::new(crate::window_tvf::WindowTvf::new(s)?),
+        },
+        S::GroupWindow(s) => crate::group_window::group_window(s)?,
+        S::Join(s) => Box::new(crate::join::Join::new(s)?),
         S::IntervalJoin(_) => return unsupported("IntervalJoin"),
         S::WindowJoin(_) => return unsupported("WindowJoin"),
         S::TemporalJoin(_) => return unsupported("TemporalJoin"),
@@ -402,13 +405,13 @@ pub fn build(spec: &OperatorSpec) -> Result<Box<dyn Operator>> {
         S::DropUpdateBefore => Box::new(crate::drop_update_before::DropUpdateBefore),
         S::ConstraintEnforcer(s) => Box::new(crate::constraint_enforcer::ConstraintEnforcer::new(s)),
         S::MatchRecognize(s) => Box::new(crate::match_recognize::MatchRecognize::new(&s)?),
-        S::SetOperation(_) => return unsupported("SetOperation"),
+        S::SetOperation(s) => Box::new(crate::set_operation::SetOperation::new(s)?),
         S::Union => Box::new(crate::union::Union),
         S::WatermarkAssigner(s) => Box::new(crate::watermark_assigner::WatermarkAssigner::new(s)),
         S::ToChangelog(_) => return unsupported("TO_CHANGELOG"),
         S::FromChangelog(_) => return unsupported("FROM_CHANGELOG"),
         S::LateralSnapshotJoin(_) => return unsupported("LateralSnapshotJoin"),
-        S::Expand(_) => return unsupported("Expand"),
+        S::Expand(s) => Box::new(crate::expand::Expand::new(s)),
     })
 }
 

@@ -1,0 +1,119 @@
+//! INTERSECT and EXCEPT, with and without ALL, of two inputs that may take rows back.
+
+use sluice_batch::{Batch, Result, RowKind};
+
+use crate::group_index::KeyMap;
+use crate::rows::{Changelog, RowCodec};
+use crate::spec::SetOperationSpec;
+use crate::state::{SnapshotReader, SnapshotWriter, take_i64};
+use crate::{Operator, Output};
+
+pub struct SetOperation {
+    spec: SetOperationSpec,
+    codec: RowCodec,
+    rows: KeyMap,
+    /// How often each row is there on the left and on the right.
+    counts: Vec<[i64; 2]>,
+}
+
+impl SetOperation {
+    pub fn new(spec: SetOperationSpec) -> Result<Self> {
+        Ok(Self { codec: RowCodec::new(&spec.input)?, rows: KeyMap::default(), counts: vec![], spec })
+    }
+
+    /// How often the row is in the result.
+    fn result(&self, [left, right]: [i64; 2]) -> i64 {
+        let (left, right) = (left.max(0), right.max(0));
+        match (self.spec.except, self.spec.all) {
+            (false, true) => left.min(right),
+            (false, false) => left.min(right).min(1),
+            (true, true) => (left - right).max(0),
+            (true, false) => i64::from(left > 0 && right == 0),
+        }
+    }
+
+    fn slot(&mut self, row: &[u8]) -> u32 {
+        let (slot, new) = self.rows.insert(row);
+        if new {
+            self.counts.resize(self.counts.len().max(slot as usize + 1), [0; 2]);
+            self.counts[slot as usize] = [0; 2];
+        }
+        slot
+    }
+}
+
+impl Operator for SetOperation {
+    fn name(&self) -> &'static str {
+        "SetOperation"
+    }
+
+    fn batch(&mut self, input: usize, batch: Batch, out: &mut Output<'_>) -> Result<()> {
+        let encoded = self.codec.encode(batch.columns())?;
+        let mut changes = Changelog::default();
+        for row in 0..batch.rows() {
+            let slot = self.slot(encoded.get(row));
+            let before = self.counts[slot as usize];
+            let mut after = before;
+            after[input] += if batch.kind(row).is_addition() { 1 } else { -1 };
+            self.counts[slot as usize] = after;
+            let (old, new) = (self.result(before), self.result(after));
+            for _ in old..new {
+                changes.input(RowKind::Insert, row);
+            }
+            for _ in new..old {
+                changes.input(RowKind::Delete, row);
+            }
+            if after == [0; 2] {
+                self.rows.remove(slot);
+            }
+        }
+        out.emit(changes.finish(&self.codec, batch.columns())?);
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.rows.memory() + self.counts.len() * 16
+    }
+
+    fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
+        for slot in self.rows.slots() {
+            let [left, right] = self.counts[slot as usize];
+            out.put("rows", self.rows.key(slot).to_vec(), [left.to_be_bytes(), right.to_be_bytes()].concat());
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {
+        for (row, mut value) in input.rows("rows") {
+            let slot = self.slot(row);
+            self.counts[slot as usize] = [take_i64(&mut value)?, take_i64(&mut value)?];
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assert_lines;
+    use crate::spec::OperatorSpec;
+    use crate::testing::{Harness, types};
+
+    #[test]
+    fn each_kind() {
+        let t = types("int");
+        let run = |except, all| {
+            let mut h = Harness::new(OperatorSpec::SetOperation(SetOperationSpec { input: types("int"), except, all }));
+            let mut lines = h.send(0, &t, "1; 1; 2; NULL");
+            h.restart();
+            lines.extend(h.send(1, &t, "1; 3; NULL"));
+            lines.extend(h.send(1, &t, "1; -D 1; -D 1"));
+            lines.extend(h.send(0, &t, "-D 2; -D 1"));
+            lines.join("; ")
+        };
+        assert_eq!(run(false, false), "+I 1; +I NULL; -D 1");
+        assert_eq!(run(false, true), "+I 1; +I NULL; +I 1; -D 1; -D 1");
+        assert_eq!(run(true, false), "+I 1; +I 2; +I NULL; -D 1; -D NULL; +I 1; -D 2");
+        assert_eq!(run(true, true), "+I 1; +I 1; +I 2; +I NULL; -D 1; -D NULL; -D 1; +I 1; +I 1; -D 2; -D 1");
+    }
+}
