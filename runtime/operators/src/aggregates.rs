@@ -17,7 +17,7 @@ pub struct Aggregates {
 
 impl Aggregates {
     pub fn new(calls: &[AggregateCall], input: &[SqlType], retracting: bool) -> Result<Self> {
-        let accumulators = calls.iter().map(|c| accumulator(c, input, retracting)).collect::<Result<_>>()?;
+        let accumulators = calls.iter().map(|c| sluice_functions::aggregate::accumulator_for(c, input, retracting)).collect::<Result<_>>()?;
         Ok(Self { calls: calls.to_vec(), input: input.to_vec(), retracting, accumulators, capacity: 0 })
     }
 
@@ -94,13 +94,6 @@ impl Aggregates {
     pub fn memory(&self) -> usize {
         self.accumulators.iter().map(|a| a.memory()).sum()
     }
-}
-
-fn accumulator(call: &AggregateCall, _input: &[SqlType], retracting: bool) -> Result<Box<dyn Accumulator>> {
-    if call.distinct {
-        return Err(Error::unsupported(format!("{}(DISTINCT …)", call.function.name())));
-    }
-    Ok(call.function.accumulator(retracting))
 }
 
 fn boolean(column: &ArrayRef) -> Result<&BooleanArray> {
