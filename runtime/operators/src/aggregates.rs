@@ -17,7 +17,8 @@ pub struct Aggregates {
 
 impl Aggregates {
     pub fn new(calls: &[AggregateCall], input: &[SqlType], retracting: bool) -> Result<Self> {
-        let accumulators = calls.iter().map(|c| sluice_functions::aggregate::accumulator_for(c, input, retracting)).collect::<Result<_>>()?;
+        let accumulators =
+            calls.iter().map(|c| sluice_functions::aggregate::accumulator_for(c, input, retracting)).collect::<Result<_>>()?;
         Ok(Self { calls: calls.to_vec(), input: input.to_vec(), retracting, accumulators, capacity: 0 })
     }
 
