@@ -1,1 +1,16 @@
-fn main() {}
+//! `sluice`: the SQL engine's command line.
+
+mod cli;
+mod client;
+mod deployment;
+mod generate;
+mod local;
+mod script;
+mod server;
+mod task;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,1 +1,11 @@
+//! The test harness: real services on loopback, topics, and the golden cases.
+//!
+//! Tests may panic; this crate is never shipped.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod avro;
+pub mod case;
+pub mod compare;
+pub mod engine;
+pub mod services;
+pub mod topics;

@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 use sluice_batch::{AggregateFunction, Batch, Datum, EvalContext, Expr, Result, Span, SqlType, datum};
 
+pub use registry::names;
+
 /// A call as the binder found it.
 pub struct Call<'a> {
     /// As written.

@@ -41,6 +41,15 @@ pub(crate) fn aggregate(name: &str) -> Option<&'static AggregateDeclaration> {
     index.get(name).or_else(|| index.get(name.to_ascii_uppercase().as_str())).copied()
 }
 
+/// All names of functions (not operators) in order, for SHOW FUNCTIONS.
+pub fn names() -> Vec<&'static str> {
+    let names = scalar_index().keys().chain(aggregate_index().keys());
+    let mut names: Vec<&str> = names.copied().filter(|n| n.starts_with(|c: char| c.is_ascii_alphabetic()) && !n.contains(' ')).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// "No such function", with the name that was probably meant.
 pub(crate) fn unknown(name: &str) -> Error {
     let wanted = name.to_ascii_uppercase();

@@ -1,0 +1,46 @@
+# Two commands do everything on a fresh Debian 12 machine:  make demo   and   make test
+SHELL := /bin/bash
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sluice
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+DEBUG := $(CARGO_TARGET_DIR)/debug/sluice
+RELEASE := $(CARGO_TARGET_DIR)/release/sluice
+SHARED ?= ../shared
+
+.PHONY: help setup build release demo test fmt clippy unit golden conformance bench
+
+help:            ## what there is to make
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+setup:           ## installs what building needs
+	@tests/setup/setup.sh build
+
+build: setup     ## debug build
+	cargo build --workspace
+
+release: setup   ## release build of the runtime
+	cargo build --release -p sluice
+
+demo: release    ## the main job on an embedded broker: matches as they come, until Ctrl-C
+	$(RELEASE) run examples/anomaly-detection/standalone-etl-anomaly.yaml --local
+
+test:            ## everything that CI checks; ends with "N passed, N failed"
+	@tests/setup/test.sh
+
+fmt:             ## formatting
+	cargo fmt --all --check
+
+clippy:          ## lints
+	cargo clippy --workspace --all-targets -- -D warnings
+
+unit:            ## unit tests
+	cargo test --workspace --exclude sluice-tests
+
+golden:          ## Flink's answers, on real Kafka and a real registry
+	cargo build -p sluice && cargo test -p sluice-tests
+
+conformance:     ## Flink's own test programs, if ../shared is there
+	@tests/conformance/run.sh $(SHARED)
+
+bench: release   ## throughput, memory and start beside Flink's, if ../shared is there
+	@tests/bench/run.sh $(RELEASE) $(SHARED)

@@ -1,0 +1,101 @@
+//! The command line: one file a command.
+
+mod generate;
+mod plan;
+mod run;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use sluice_batch::{Error, ErrorKind, Result};
+use tracing_subscriber::EnvFilter;
+
+/// Streaming SQL on Kafka, Flink-style: runs a script or a StreamingDeployment.
+#[derive(Parser)]
+#[command(name = "sluice", version, about, long_about = None, propagate_version = true)]
+#[command(after_help = "Examples:
+  sluice run examples/anomaly-detection/standalone-etl-anomaly.yaml --local
+  sluice run job.sql --var KAFKA=localhost:9092
+  sluice plan job.sql
+  sluice generate sales --rate 100 --bootstrap-servers localhost:9092
+
+Exit codes: 0 done, 1 failed while running, 2 the script cannot be parsed, validated or planned.")]
+struct Cli {
+    /// Log format on stderr.
+    #[arg(long, global = true, value_enum, default_value = "text", env = "SLUICE_LOG_FORMAT")]
+    log_format: LogFormat,
+    /// Log filter, as for RUST_LOG: `info`, `debug`, `sluice_connect=debug`.
+    #[arg(long, global = true, default_value = "warn", env = "SLUICE_LOG")]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the statements of a script or the SQL of a StreamingDeployment.
+    Run(run::Args),
+    /// Print the plan: operators, changelog modes, keys, time attributes, what bounds the state.
+    Plan(plan::Args),
+    /// Produce example data into Kafka.
+    Generate(generate::Args),
+    /// Print the version.
+    Version,
+}
+
+/// Parses the arguments, runs the command, and says what its exit code means.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    init_logs(&cli);
+    let result = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Plan(args) => plan::plan(args),
+        Command::Generate(args) => generate::run(args),
+        Command::Version => {
+            println!("sluice {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+fn report(error: &Error) -> ExitCode {
+    let mut stderr = std::io::stderr().lock();
+    // Nothing is left to do if even stderr is gone.
+    let _ = writeln!(stderr, "error: {error}");
+    match error.kind() {
+        ErrorKind::Plan => ExitCode::from(2),
+        ErrorKind::Runtime => ExitCode::from(1),
+    }
+}
+
+fn init_logs(cli: &Cli) {
+    let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match cli.log_format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+/// SIGTERM and Ctrl-C end the job cleanly; a second one ends the process at once.
+fn stop_on_signal() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    Ok(stop)
+}

@@ -1,0 +1,32 @@
+//! `sluice plan FILE`
+
+use std::path::PathBuf;
+
+use sluice_batch::Result;
+
+use crate::script::{self, Step};
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  sluice plan examples/anomaly-detection/standalone-etl-anomaly.yaml")]
+pub struct Args {
+    /// A SQL script, or YAML with a StreamingDeployment.
+    file: PathBuf,
+    #[command(flatten)]
+    sql: script::Args,
+}
+
+pub fn plan(args: Args) -> Result<()> {
+    let script = script::load(&args.file, &args.sql)?;
+    for step in script.steps {
+        match step {
+            Step::Job { graph, .. } => {
+                print!("{}", sluice_plan::explain(&graph));
+                for warning in &graph.warnings {
+                    println!("warning: {warning}");
+                }
+            }
+            Step::Print(text) => println!("{text}"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! `sluice run FILE`
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_batch::{Error, Result};
+use sluice_sql::catalog::Catalog;
+
+use super::stop_on_signal;
+use crate::client::{self, Format};
+use crate::local::Local;
+use crate::script::{self, Step};
+use crate::server::Server;
+use crate::task::clock::SystemClock;
+use crate::task::stats::Stats;
+use crate::task::{self, Ended, JobOptions};
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  sluice run examples/anomaly-detection/standalone-etl-anomaly.yaml --local
+  sluice run job.sql --var KAFKA=localhost:9092 --http 127.0.0.1:8081
+  sluice run query.sql --bounded --output changelog-json")]
+pub struct Args {
+    /// A SQL script, or YAML with a StreamingDeployment.
+    file: PathBuf,
+    #[command(flatten)]
+    sql: script::Args,
+    /// Start an embedded Kafka broker and schema registry and the example's data generator, and print the output topics.
+    #[arg(long)]
+    local: bool,
+    /// End by itself after this long, e.g. 20s.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    duration: Option<Duration>,
+    /// Serve /livez, /readyz and /metrics here, e.g. 0.0.0.0:8080.
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
+    /// How the rows of a SELECT are printed; a live table on a terminal and a changelog table elsewhere, if not said.
+    #[arg(long, value_enum)]
+    output: Option<Format>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    sluice_batch::duration::parse(text).map_err(|e| e.to_string())
+}
+
+/// Runs all jobs of the script, one behind the other.
+///
+/// # Errors
+/// What is wrong with the script (plan error), or the first failure of a job.
+pub fn run(args: Args) -> Result<()> {
+    let script = script::load(&args.file, &args.sql)?;
+    let stop = stop_on_signal()?;
+    let stats = Arc::new(Stats::default());
+    let server = args.http.map(|address| Server::start(address, stats.clone())).transpose()?;
+    let local = args.local.then(|| Local::start(&script, stats.clone())).transpose()?;
+    let mut result = Ok(Ended::Finished);
+    for step in script.steps {
+        match step {
+            Step::Print(text) => print!("{text}"),
+            Step::Job { mut graph, catalog } => {
+                for warning in &graph.warnings {
+                    tracing::warn!("{warning}");
+                }
+                if let Some(local) = &local {
+                    local.redirect(&mut graph);
+                }
+                let options = job_options(&catalog, args.duration)?;
+                let client = client::new(args.output.unwrap_or_else(default_format));
+                result = task::run(&graph, &options, client, &SystemClock, &stop, &stats);
+                match &result {
+                    Ok(Ended::Finished) => {}
+                    Ok(Ended::Stopped) | Err(_) => break,
+                }
+            }
+        }
+    }
+    if let Some(local) = local {
+        local.stop();
+    }
+    drop(server);
+    result.map(drop)
+}
+
+fn default_format() -> Format {
+    if std::io::stdout().is_terminal() { Format::Live } else { Format::Table }
+}
+
+fn job_options(catalog: &Catalog, duration: Option<Duration>) -> Result<JobOptions> {
+    let setting = |key: &str| catalog.settings.get(key).map(String::as_str);
+    let zone = setting("table.local-time-zone").filter(|z| *z != "default").unwrap_or("UTC");
+    let time_zone = zone.parse().map_err(|_| {
+        Error::plan(format!("'table.local-time-zone' = '{zone}' is not a time zone")).hint("use a name such as 'Europe/Berlin'")
+    })?;
+    let commit_interval = sluice_batch::duration::parse(setting("execution.checkpointing.interval").unwrap_or("1 s"))?;
+    Ok(JobOptions { time_zone, commit_interval, duration })
+}

@@ -1,0 +1,148 @@
+//! A task: one thread that polls sources and pushes what they give through the operators into the sinks.
+
+pub mod clock;
+pub mod pipeline;
+pub mod stats;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sluice_batch::{EvalContext, Result, WATERMARK_MAX};
+use sluice_connect::{Source, SourceEvent};
+use sluice_plan::{Graph, NodeKind};
+
+use crate::task::clock::Clock;
+use crate::task::pipeline::{Client, Pipeline};
+use crate::task::stats::Stats;
+
+/// How a job runs.
+pub struct JobOptions {
+    pub time_zone: chrono_tz::Tz,
+    /// `execution.checkpointing.interval`: how often sinks are flushed and offsets committed.
+    pub commit_interval: Duration,
+    /// Stop after this long, as if asked to.
+    pub duration: Option<Duration>,
+}
+
+/// Why a job ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All sources gave all they had.
+    Finished,
+    /// It was asked to stop.
+    Stopped,
+}
+
+/// One source of the job and whether it has more to give.
+struct Input {
+    node: usize,
+    source: Box<dyn Source>,
+    ended: bool,
+}
+
+/// How long a poll waits when nothing else is to be done.
+const IDLE_POLL: Duration = Duration::from_millis(20);
+const TICK: i64 = 100;
+
+/// Runs a job to its end on this thread.
+///
+/// # Errors
+/// The first failure of a source, operator or sink; what was written before stays.
+pub fn run(
+    graph: &Graph,
+    options: &JobOptions,
+    client: Box<dyn Client>,
+    clock: &dyn Clock,
+    stop: &AtomicBool,
+    stats: &Arc<Stats>,
+) -> Result<Ended> {
+    let context = EvalContext { time_zone: options.time_zone, now: clock.now() };
+    let mut pipeline = Pipeline::open(graph, context, client, stats.clone())?;
+    let mut inputs = open_sources(graph)?;
+    stats.set_ready();
+    pipeline.start(graph)?;
+    let started = Instant::now();
+    let (mut committed, mut ticked) = (Instant::now(), 0);
+    let ended = loop {
+        if stop.load(Ordering::Relaxed) || options.duration.is_some_and(|d| started.elapsed() >= d) {
+            break Ended::Stopped;
+        }
+        let now = clock.now();
+        pipeline.set_now(now);
+        let busy = poll_round(&mut inputs, &mut pipeline, now, stats)?;
+        if now - ticked >= TICK {
+            ticked = now;
+            pipeline.tick(now)?;
+            stats.set_splits(inputs.iter().flat_map(|i| i.source.splits()).collect());
+        }
+        if inputs.iter().all(|i| i.ended) {
+            break Ended::Finished;
+        }
+        if !busy {
+            pipeline.flush_client()?;
+        }
+        if committed.elapsed() >= options.commit_interval {
+            commit(&mut inputs, &mut pipeline)?;
+            committed = Instant::now();
+        }
+    };
+    pipeline.finish(ended == Ended::Finished)?;
+    for input in &mut inputs {
+        input.source.commit()?;
+    }
+    Ok(ended)
+}
+
+fn open_sources(graph: &Graph) -> Result<Vec<Input>> {
+    let mut inputs = Vec::new();
+    for (node, n) in graph.nodes.iter().enumerate() {
+        if let NodeKind::Source { table, request } = &n.kind {
+            let source = sluice_connect::open_source(table, request)?;
+            inputs.push(Input { node, source, ended: false });
+        }
+    }
+    Ok(inputs)
+}
+
+/// Polls every source once; waits only if none had anything. Answers whether one had.
+fn poll_round(inputs: &mut [Input], pipeline: &mut Pipeline, now: i64, stats: &Stats) -> Result<bool> {
+    let alone = inputs.iter().filter(|i| !i.ended).count() <= 1;
+    let mut busy = false;
+    for input in inputs.iter_mut().filter(|i| !i.ended) {
+        let wait = if alone { IDLE_POLL } else { Duration::ZERO };
+        busy |= handle(input, pipeline, wait, now, stats)?;
+    }
+    if !busy && !alone {
+        // Wait on one source so that an idle job with several does not spin.
+        if let Some(input) = inputs.iter_mut().find(|i| !i.ended) {
+            busy |= handle(input, pipeline, Duration::from_millis(5), now, stats)?;
+        }
+    }
+    pipeline.end_round()?;
+    Ok(busy)
+}
+
+fn handle(input: &mut Input, pipeline: &mut Pipeline, wait: Duration, now: i64, stats: &Stats) -> Result<bool> {
+    match input.source.poll(wait, now)? {
+        SourceEvent::Rows(batch) => {
+            stats.add_in(batch.rows() as u64);
+            pipeline.rows(input.node, batch)?;
+        }
+        SourceEvent::Watermark(watermark) => pipeline.watermark(input.node, watermark)?,
+        SourceEvent::Idle => pipeline.idle(input.node)?,
+        SourceEvent::Pending => return Ok(false),
+        SourceEvent::End => {
+            input.ended = true;
+            pipeline.end_of_input(input.node)?;
+            pipeline.watermark(input.node, WATERMARK_MAX)?;
+        }
+    }
+    Ok(true)
+}
+
+/// Everything read so far is written and said to be read: at-least-once.
+fn commit(inputs: &mut [Input], pipeline: &mut Pipeline) -> Result<()> {
+    pipeline.flush(false)?;
+    inputs.iter_mut().try_for_each(|i| i.source.commit())
+}

@@ -1,0 +1,291 @@
+//! The operators and sinks of a job, wired: rows and watermarks go depth first from where they enter to the sinks.
+
+use std::sync::Arc;
+
+use sluice_batch::{Batch, EvalContext, Millis, Result, WATERMARK_MAX, WATERMARK_NONE};
+use sluice_connect::Sink;
+use sluice_operators::{Item, Operator, Output};
+use sluice_plan::{Graph, NodeKind};
+use sluice_sql::relation::Schema;
+
+use crate::task::stats::Stats;
+
+/// Where the rows of a bare SELECT go.
+pub trait Client: Send {
+    /// Rows of the result with these columns.
+    fn rows(&mut self, schema: &Schema, batch: &Batch, context: &EvalContext) -> Result<()>;
+
+    /// Nothing follows for now.
+    fn flush(&mut self, end: bool) -> Result<()>;
+}
+
+/// A wired job.
+pub struct Pipeline {
+    stages: Vec<Stage>,
+    context: EvalContext,
+    client: Box<dyn Client>,
+    stats: Arc<Stats>,
+    /// What goes from an operator to its consumers; kept to reuse the allocation.
+    spare: Vec<Vec<Item>>,
+}
+
+struct Stage {
+    work: Work,
+    /// Consumers: stage and which of its inputs.
+    consumers: Vec<(usize, usize)>,
+    inputs: Vec<InputTime>,
+    /// What the stage itself has been told.
+    watermark: Millis,
+    /// What its consumers have been told.
+    forwarded: Millis,
+    idle: bool,
+    wants_ticks: bool,
+}
+
+enum Work {
+    /// A source or VALUES: rows come from outside.
+    Entry,
+    Operator(Box<dyn Operator>),
+    Sink(Box<dyn Sink>),
+    Client(Schema),
+}
+
+#[derive(Clone, Copy)]
+struct InputTime {
+    watermark: Millis,
+    idle: bool,
+}
+
+impl Pipeline {
+    /// Makes the operators and opens the sinks.
+    ///
+    /// # Errors
+    /// If an operator is not supported or a sink cannot be opened.
+    pub fn open(graph: &Graph, context: EvalContext, client: Box<dyn Client>, stats: Arc<Stats>) -> Result<Self> {
+        let mut stages = Vec::with_capacity(graph.nodes.len());
+        for node in &graph.nodes {
+            let work = match &node.kind {
+                NodeKind::Source { .. } | NodeKind::Values { .. } => Work::Entry,
+                NodeKind::Operator(spec) => Work::Operator(sluice_operators::spec::build(spec)?),
+                NodeKind::Sink { table } => Work::Sink(sluice_connect::open_sink(table, context.time_zone)?),
+                NodeKind::Client => Work::Client(node.schema.clone()),
+            };
+            stages.push(Stage {
+                wants_ticks: matches!(&work, Work::Operator(o) if o.wants_ticks()),
+                work,
+                consumers: vec![],
+                inputs: vec![InputTime { watermark: WATERMARK_NONE, idle: false }; node.inputs.len().max(1)],
+                watermark: WATERMARK_NONE,
+                forwarded: WATERMARK_NONE,
+                idle: false,
+            });
+        }
+        for (at, node) in graph.nodes.iter().enumerate() {
+            for (port, input) in node.inputs.iter().enumerate() {
+                stages[*input].consumers.push((at, port));
+            }
+        }
+        Ok(Self { stages, context, client, stats, spare: vec![] })
+    }
+
+    /// Sends what is there before any source is read: VALUES, which end at once.
+    pub fn start(&mut self, graph: &Graph) -> Result<()> {
+        for (at, node) in graph.nodes.iter().enumerate() {
+            if let NodeKind::Values { batch } = &node.kind {
+                self.rows(at, batch.clone())?;
+                self.end_of_input(at)?;
+                self.watermark(at, WATERMARK_MAX)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn set_now(&mut self, now: Millis) {
+        self.context.now = now;
+    }
+
+    /// Rows of an entry.
+    pub fn rows(&mut self, entry: usize, batch: Batch) -> Result<()> {
+        self.send(entry, batch)
+    }
+
+    /// The watermark of an entry.
+    pub fn watermark(&mut self, entry: usize, watermark: Millis) -> Result<()> {
+        self.stages[entry].idle = false;
+        self.forward(entry, watermark)
+    }
+
+    /// An entry gives nothing for now, so others need not wait for its time.
+    pub fn idle(&mut self, entry: usize) -> Result<()> {
+        self.stages[entry].idle = true;
+        self.forward_idle(entry)
+    }
+
+    /// A stage has given its last row. That of an operator follows when its time has reached the end.
+    pub fn end_of_input(&mut self, entry: usize) -> Result<()> {
+        for (stage, port) in self.stages[entry].consumers.clone() {
+            self.call(stage, |op, out| op.end_of_input(port, out))?;
+        }
+        Ok(())
+    }
+
+    /// Processing time for those that want it; sinks and the client get it always.
+    pub fn tick(&mut self, now: Millis) -> Result<()> {
+        let (mut late, mut bytes) = (0, 0);
+        for at in 0..self.stages.len() {
+            if self.stages[at].wants_ticks {
+                self.call(at, |op, out| op.tick(now, out))?;
+            }
+            match &mut self.stages[at].work {
+                Work::Sink(sink) => sink.tick(now)?,
+                Work::Operator(op) => {
+                    late += op.late_rows();
+                    bytes += op.state_bytes() as u64;
+                }
+                Work::Entry | Work::Client(_) => {}
+            }
+        }
+        self.stats.set_state(late, bytes);
+        Ok(())
+    }
+
+    /// The end of a round of polls: mini-batches go out.
+    pub fn end_round(&mut self) -> Result<()> {
+        for at in 0..self.stages.len() {
+            self.call(at, |op, out| op.flush(out))?;
+        }
+        Ok(())
+    }
+
+    pub fn flush_client(&mut self) -> Result<()> {
+        self.client.flush(false)
+    }
+
+    /// Everything that is not waiting for time is with the outside when this returns.
+    pub fn flush(&mut self, end: bool) -> Result<()> {
+        self.end_round()?;
+        for stage in &mut self.stages {
+            if let Work::Sink(sink) = &mut stage.work {
+                sink.flush(end)?;
+            }
+        }
+        self.stats.add_commit();
+        self.client.flush(end)
+    }
+
+    /// The job's end; `complete` if all input was read.
+    pub fn finish(&mut self, complete: bool) -> Result<()> {
+        if complete {
+            self.tick(self.context.now)?;
+        }
+        self.flush(true)
+    }
+
+    /// Calls an operator and sends on what it gives. Answers whether the stage is an operator.
+    fn call(&mut self, at: usize, f: impl FnOnce(&mut dyn Operator, &mut Output<'_>) -> Result<()>) -> Result<bool> {
+        let stage = &mut self.stages[at];
+        let Work::Operator(operator) = &mut stage.work else {
+            return Ok(false);
+        };
+        let mut items = self.spare.pop().unwrap_or_default();
+        f(operator.as_mut(), &mut Output::new(&mut items, &self.context, stage.watermark))?;
+        for item in items.drain(..) {
+            match item {
+                Item::Batch(batch) => self.send(at, batch)?,
+                Item::Watermark(watermark) => self.forward(at, watermark)?,
+            }
+        }
+        self.spare.push(items);
+        Ok(true)
+    }
+
+    /// Sends rows of a stage to its consumers.
+    fn send(&mut self, from: usize, batch: Batch) -> Result<()> {
+        let consumers = self.stages[from].consumers.len();
+        for c in 0..consumers {
+            let (at, port) = self.stages[from].consumers[c];
+            self.deliver(at, port, batch.clone())?;
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, at: usize, port: usize, batch: Batch) -> Result<()> {
+        self.stages[at].inputs[port].idle = false;
+        self.stages[at].idle = false;
+        match &mut self.stages[at].work {
+            Work::Entry => Ok(()),
+            Work::Sink(sink) => {
+                self.stats.add_out(batch.rows() as u64);
+                sink.write(&batch)
+            }
+            Work::Client(schema) => {
+                self.stats.add_out(batch.rows() as u64);
+                self.client.rows(schema, &batch, &self.context)
+            }
+            Work::Operator(_) => self.call(at, |op, out| op.batch(port, batch, out)).map(drop),
+        }
+    }
+
+    /// Tells the consumers of a stage its watermark.
+    fn forward(&mut self, from: usize, watermark: Millis) -> Result<()> {
+        if watermark <= self.stages[from].forwarded {
+            return Ok(());
+        }
+        self.stages[from].forwarded = watermark;
+        for c in 0..self.stages[from].consumers.len() {
+            let (at, port) = self.stages[from].consumers[c];
+            self.stages[at].inputs[port] = InputTime { watermark, idle: false };
+            self.advance(at)?;
+        }
+        Ok(())
+    }
+
+    fn forward_idle(&mut self, from: usize) -> Result<()> {
+        for c in 0..self.stages[from].consumers.len() {
+            let (at, port) = self.stages[from].consumers[c];
+            self.stages[at].inputs[port].idle = true;
+            if self.stages[at].inputs.iter().all(|i| i.idle) {
+                if !self.stages[at].idle {
+                    self.stages[at].idle = true;
+                    self.forward_idle(at)?;
+                }
+            } else {
+                self.advance(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a stage's time to the least of its inputs that are not idle.
+    fn advance(&mut self, at: usize) -> Result<()> {
+        let stage = &mut self.stages[at];
+        stage.idle = false;
+        let Some(now) = stage.inputs.iter().filter(|i| !i.idle).map(|i| i.watermark).min() else {
+            return Ok(());
+        };
+        // An idle input has not ended: the end of the others is not the end of the stage.
+        let ended = stage.inputs.iter().all(|i| i.watermark == WATERMARK_MAX);
+        if now <= stage.watermark || (now == WATERMARK_MAX && !ended) {
+            return Ok(());
+        }
+        stage.watermark = now;
+        let forward = match &mut stage.work {
+            Work::Operator(_) => {
+                self.call(at, |op, out| op.watermark(now, out))?;
+                match &self.stages[at].work {
+                    Work::Operator(op) => op.output_watermark(now),
+                    _ => now,
+                }
+            }
+            Work::Sink(_) | Work::Client(_) => {
+                self.stats.set_watermark(now);
+                now
+            }
+            Work::Entry => now,
+        };
+        if now == WATERMARK_MAX {
+            self.end_of_input(at)?;
+        }
+        self.forward(at, forward)
+    }
+}

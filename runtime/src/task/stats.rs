@@ -1,0 +1,111 @@
+//! What a running job tells monitoring: counters that the task adds to once a batch.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use sluice_batch::{Millis, WATERMARK_NONE};
+use sluice_connect::SplitStatus;
+
+/// Counters and gauges of one job.
+pub struct Stats {
+    rows_in: AtomicU64,
+    rows_out: AtomicU64,
+    matches: AtomicU64,
+    late_rows: AtomicU64,
+    state_bytes: AtomicU64,
+    commits: AtomicU64,
+    watermark: AtomicI64,
+    ready: AtomicBool,
+    splits: Mutex<Vec<SplitStatus>>,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            rows_in: AtomicU64::new(0),
+            rows_out: AtomicU64::new(0),
+            matches: AtomicU64::new(0),
+            late_rows: AtomicU64::new(0),
+            state_bytes: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            watermark: AtomicI64::new(WATERMARK_NONE),
+            ready: AtomicBool::new(false),
+            splits: Mutex::new(Vec::new()),
+        }
+    }
+}
+
+impl Stats {
+    pub fn add_in(&self, rows: u64) {
+        self.rows_in.fetch_add(rows, Relaxed);
+    }
+
+    pub fn add_out(&self, rows: u64) {
+        self.rows_out.fetch_add(rows, Relaxed);
+    }
+
+    pub fn add_matches(&self, matches: u64) {
+        self.matches.fetch_add(matches, Relaxed);
+    }
+
+    pub fn add_commit(&self) {
+        self.commits.fetch_add(1, Relaxed);
+    }
+
+    pub fn set_state(&self, late_rows: u64, bytes: u64) {
+        self.late_rows.store(late_rows, Relaxed);
+        self.state_bytes.store(bytes, Relaxed);
+    }
+
+    pub fn set_watermark(&self, watermark: Millis) {
+        self.watermark.store(watermark, Relaxed);
+    }
+
+    pub fn set_ready(&self) {
+        self.ready.store(true, Relaxed);
+    }
+
+    pub fn set_splits(&self, splits: Vec<SplitStatus>) {
+        if let Ok(mut held) = self.splits.lock() {
+            *held = splits;
+        }
+    }
+
+    pub fn rows_in(&self) -> u64 {
+        self.rows_in.load(Relaxed)
+    }
+
+    pub fn rows_out(&self) -> u64 {
+        self.rows_out.load(Relaxed)
+    }
+
+    pub fn matches(&self) -> u64 {
+        self.matches.load(Relaxed)
+    }
+
+    pub fn late_rows(&self) -> u64 {
+        self.late_rows.load(Relaxed)
+    }
+
+    pub fn state_bytes(&self) -> u64 {
+        self.state_bytes.load(Relaxed)
+    }
+
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Relaxed)
+    }
+
+    /// The least watermark that reached a sink; `None` before the first.
+    pub fn watermark(&self) -> Option<Millis> {
+        Some(self.watermark.load(Relaxed)).filter(|w| *w != WATERMARK_NONE)
+    }
+
+    /// Sources and sinks are open and rows can flow.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Relaxed)
+    }
+
+    pub fn splits(&self) -> Vec<SplitStatus> {
+        self.splits.lock().map(|s| s.clone()).unwrap_or_default()
+    }
+}

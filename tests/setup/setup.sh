@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Sets up what builds and tests need on Debian 12 and says what it does:  setup.sh build | test
+# Everything it downloads goes to the cache, keyed by version; a second run does nothing.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/sluice
+kafka=4.3.1 apicurio=2.6.13.Final
+say() { printf '== %s\n' "$*"; }
+
+# A toolchain that is missing: the official installer where there is one, else the line to type.
+need() { # COMMAND HOW-TO-GET-IT
+  command -v "$1" >/dev/null || { echo "error: '$1' is missing; install it with: $2" >&2; exit 1; }
+}
+
+apt_packages() {
+  local missing=() p
+  for p in "$@"; do dpkg -s "$p" >/dev/null 2>&1 || missing+=("$p"); done
+  [ ${#missing[@]} -eq 0 ] && return
+  local sudo=; [ "$(id -u)" -eq 0 ] || sudo=sudo
+  say "installing Debian packages: ${missing[*]}"
+  $sudo apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+setup_build() {
+  apt_packages build-essential cmake pkg-config curl ca-certificates libssl-dev libcurl4-openssl-dev libsasl2-dev zlib1g-dev
+  if ! command -v cargo >/dev/null; then
+    say "installing Rust by rustup"
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c rustfmt -c clippy ||
+      { echo "error: rustup could not be reached; install Rust 1.95 or later: https://rustup.rs" >&2; exit 1; }
+  fi
+}
+
+setup_test() {
+  need java "apt-get install openjdk-17-jre-headless"
+  need mvn "apt-get install maven"
+  need python3 "apt-get install python3"
+  if [ ! -f "$cache/kafka-$kafka/.complete" ]; then
+    say "downloading Apache Kafka $kafka from Maven"
+    rm -rf "$cache/kafka-$kafka"; mkdir -p "$cache/kafka-$kafka"
+    mvn -q -B -f "$here/kafka.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$cache/kafka-$kafka/lib"
+    touch "$cache/kafka-$kafka/.complete"
+  fi
+  if [ ! -f "$cache/apicurio-$apicurio/.complete" ]; then
+    say "downloading Apicurio Registry $apicurio from Maven"
+    rm -rf "$cache/apicurio-$apicurio"; mkdir -p "$cache/apicurio-$apicurio"
+    mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy -Dartifact=io.apicurio:apicurio-registry-app:$apicurio:tar.gz:all \
+      -DoutputDirectory="$cache/apicurio-$apicurio/dl"
+    tar xzf "$cache/apicurio-$apicurio"/dl/*.tar.gz -C "$cache/apicurio-$apicurio"
+    rm -r "$cache/apicurio-$apicurio/dl"
+    touch "$cache/apicurio-$apicurio/.complete"
+  fi
+}
+
+case ${1:-} in
+  build) setup_build ;;
+  test) setup_build; setup_test ;;
+  *) echo "usage: setup.sh build | test" >&2; exit 2 ;;
+esac

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# All that CI checks, stage by stage, with the time each takes. Ends with "N passed, N failed".
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+log=$(mktemp -d); trap 'rm -rf "$log"' EXIT
+passed=0 failed=0 broken=0
+
+# Runs a stage; counts the tests that its output reports, or the stage itself as one.
+stage() { # NAME COMMAND…
+  local name=$1 start=$SECONDS status ok bad; shift
+  echo "== $name: $*"
+  "$@" 2>&1 | tee "$log/out"; status=${PIPESTATUS[0]}
+  ok=$(grep -oE '^test result: .* ([0-9]+) passed' "$log/out" | grep -oE '[0-9]+ passed' | awk '{s+=$1} END{print s+0}')
+  bad=$(grep -oE '[0-9]+ failed' <(grep -E '^test result: ' "$log/out") | awk '{s+=$1} END{print s+0}')
+  if [ "$ok" -eq 0 ] && [ "$bad" -eq 0 ]; then
+    [ "$status" -eq 0 ] && ok=1 || bad=1
+  elif [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
+    bad=1
+  fi
+  passed=$((passed + ok)) failed=$((failed + bad))
+  echo "== $name: $ok passed, $bad failed, $((SECONDS - start)) s"
+  return "$status"
+}
+
+stage setup tests/setup/setup.sh test || { echo "$passed passed, $failed failed"; exit 1; }
+stage fmt cargo fmt --all --check
+stage clippy cargo clippy --workspace --all-targets -- -D warnings
+stage build cargo build -p sluice && {
+  stage unit cargo test --workspace --exclude sluice-tests --no-fail-fast
+  stage golden cargo test -p sluice-tests --no-fail-fast
+  [ -d "${SHARED:-../shared}/conformance" ] && stage conformance tests/conformance/run.sh "${SHARED:-../shared}"
+}
+echo "== all stages: $SECONDS s"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

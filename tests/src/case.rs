@@ -1,0 +1,283 @@
+//! A golden case: its folder, its input in Kafka, a run of the engine, and what came out.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::avro;
+use crate::compare::{Mode, compare};
+use crate::engine::Run;
+use crate::services::Services;
+use crate::topics::{self, Read, Reader, Record};
+
+/// A folder of `tests/golden`.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub name: String,
+    pub mode: Mode,
+    /// Records are produced only when the job runs.
+    produce_after: bool,
+    dir: PathBuf,
+}
+
+/// Which of a case's two runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Up to the offsets that are the latest at the start; the end of input sends the final watermark.
+    Bounded,
+    /// The job stays up and is ended when nothing more comes.
+    Streaming,
+}
+
+const DEADLINE: Duration = Duration::from_secs(60);
+/// A streaming run is over when its output has not grown for so long.
+const QUIET: Duration = Duration::from_millis(1500);
+
+/// All cases.
+pub fn all() -> Vec<Case> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let mut cases: Vec<Case> =
+        std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).map(|p| Case::open(&p)).collect();
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    cases
+}
+
+impl Case {
+    fn open(dir: &Path) -> Self {
+        let readme = std::fs::read_to_string(dir.join("README")).unwrap();
+        let field = |name: &str| readme.lines().find_map(|l| l.strip_prefix(name)).map(|v| v.trim().to_owned());
+        Self {
+            name: dir.file_name().unwrap().to_string_lossy().into_owned(),
+            mode: Mode::parse(field("compare:").unwrap().split_whitespace().next().unwrap()),
+            produce_after: field("produce:").as_deref() == Some("after"),
+            dir: dir.to_owned(),
+        }
+    }
+
+    /// Whether Flink's answer to such a run is there.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.golden(kind).exists() && !(self.produce_after && kind == Kind::Bounded)
+    }
+
+    fn golden(&self, kind: Kind) -> PathBuf {
+        self.dir.join(if kind == Kind::Bounded { "output.bounded.jsonl" } else { "output.jsonl" })
+    }
+
+    /// Runs the case on real services; the error says what is wrong.
+    ///
+    /// Topics get a prefix so that cases do not meet.
+    pub fn run(&self, services: &Services, kind: Kind) -> Result<(), String> {
+        let prefix = format!("{}.{kind:?}.", self.name).to_lowercase();
+        let sql = std::fs::read_to_string(self.dir.join("query.sql")).unwrap();
+        let (sql, names) = prefix_topics(&sql, &prefix);
+        let records = self.input(services, &prefix);
+        let mut partitions: BTreeMap<String, i32> = names.into_iter().map(|n| (n, 1)).collect();
+        for record in &records {
+            let n = partitions.entry(record.topic.clone()).or_insert(1);
+            *n = (*n).max(record.partition + 1);
+        }
+        topics::create(&services.bootstrap, &partitions.clone().into_iter().collect::<Vec<_>>());
+        if !self.produce_after {
+            topics::produce(&services.bootstrap, &records);
+        }
+        let outputs: Vec<String> = partitions.into_keys().filter(|t| !records.iter().any(|r| r.topic == *t)).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("query.sql");
+        std::fs::write(&file, sql).unwrap();
+        let want = read_jsonl(&self.golden(kind));
+        let got = self.answer(services, kind, &file, &outputs, &records, want.len())?;
+        if self.mode == Mode::Error {
+            return Ok(());
+        }
+        let text = serde_json::to_string(&got).unwrap().replace(&prefix, "");
+        compare(self.mode, &want, &serde_json::from_str::<Vec<Value>>(&text).unwrap())
+    }
+
+    fn input(&self, services: &Services, prefix: &str) -> Vec<Record> {
+        let mut schemas = BTreeMap::<String, (Value, u32)>::new();
+        let mut records = vec![];
+        for line in read_jsonl(&self.dir.join("input.jsonl")) {
+            let topic = format!("{prefix}{}", line["topic"].as_str().unwrap());
+            if let Some(schema) = line.get("avro_schema") {
+                let id = avro::register(&services.registry, &topic, schema);
+                schemas.insert(topic, (schema.clone(), id));
+                continue;
+            }
+            let value = match &line["value"] {
+                Value::Null => None,
+                Value::String(text) => Some(text.clone().into_bytes()),
+                object => {
+                    let (schema, id) = &schemas[&topic];
+                    Some(avro::encode(schema, *id, object))
+                }
+            };
+            let headers = line.get("headers").and_then(Value::as_object).into_iter().flatten();
+            records.push(Record {
+                topic,
+                partition: line.get("partition").and_then(Value::as_i64).unwrap_or(0) as i32,
+                timestamp: line["ts"].as_i64().unwrap(),
+                key: line["key"].as_str().map(|k| k.as_bytes().to_vec()),
+                value,
+                headers: headers.map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned())).collect(),
+            });
+        }
+        records
+    }
+
+    /// Runs the engine and answers what it wrote, in the goldens' form.
+    fn answer(
+        &self,
+        services: &Services,
+        kind: Kind,
+        file: &Path,
+        outputs: &[String],
+        records: &[Record],
+        want: usize,
+    ) -> Result<Vec<Value>, String> {
+        let (kafka, registry) = (format!("KAFKA={}", services.bootstrap), format!("REGISTRY={}", services.registry));
+        let file = file.to_string_lossy();
+        let mut args = vec!["run", &file, "--var", &kafka, "--var", &registry, "--output", "changelog-json"];
+        if kind == Kind::Bounded {
+            args.push("--bounded");
+        }
+        let port = crate::services::free_port();
+        let http = format!("127.0.0.1:{port}");
+        args.extend(["--http", &http]);
+        let mut run = Run::start(&args);
+        let reader = Reader::new(&services.bootstrap, outputs);
+        if kind == Kind::Streaming {
+            if self.produce_after {
+                wait_ready(&mut run, &http);
+                topics::produce(&services.bootstrap, records);
+            }
+            wait_quiet(&mut run, &reader, &http, want);
+        }
+        let output = if kind == Kind::Streaming { run.stop(DEADLINE) } else { run.wait(DEADLINE) };
+        let failed = !output.status.success();
+        if failed != (self.mode == Mode::Error) {
+            return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
+        }
+        if outputs.is_empty() {
+            return Ok(String::from_utf8_lossy(&output.stdout).lines().filter(|l| l.starts_with('{')).map(change).collect());
+        }
+        Ok(reader.read(reader.available()).into_iter().map(|r| record(services, r)).collect())
+    }
+}
+
+fn read_jsonl(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().filter(|l| !l.is_empty()).map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+/// Puts a prefix before every topic of a script; answers their names.
+fn prefix_topics(sql: &str, prefix: &str) -> (String, Vec<String>) {
+    let (mut out, mut names, mut rest) = (String::new(), vec![], sql);
+    while let Some(at) = rest.find("'topic'") {
+        let value = at + rest[at + 7..].find('\'').unwrap() + 8;
+        let end = value + rest[value..].find('\'').unwrap();
+        out.push_str(&rest[..value]);
+        out.push_str(prefix);
+        names.push(format!("{prefix}{}", &rest[value..end]));
+        rest = &rest[value..];
+    }
+    out.push_str(rest);
+    names.sort();
+    names.dedup();
+    (out, names)
+}
+
+fn wait_ready(run: &mut Run, http: &str) {
+    let url = format!("http://{http}/readyz");
+    crate::services::wait_until("the job", DEADLINE, || run.ended() || ureq::get(&url).call().is_ok());
+}
+
+/// Waits until the output has all that is expected, or has stopped growing; and then a little for what should not come.
+fn wait_quiet(run: &mut Run, reader: &Reader, http: &str, want: usize) {
+    wait_ready(run, http);
+    let progress = |run: &mut Run| if run.ended() { usize::MAX } else { reader.available().max(rows_out(http)) };
+    let (started, mut last, mut since) = (Instant::now(), 0, Instant::now());
+    while started.elapsed() < DEADLINE && since.elapsed() < QUIET {
+        let now = progress(run);
+        if now == usize::MAX {
+            return;
+        }
+        if now != last || (now < want && started.elapsed() < QUIET * 3) {
+            (last, since) = (now, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn rows_out(http: &str) -> usize {
+    let Ok(mut answer) = ureq::get(format!("http://{http}/metrics")).call() else {
+        return 0;
+    };
+    let text = answer.body_mut().read_to_string().unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("sluice_rows_out_total "));
+    line.and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+/// `{"op","data"}` as `{"op","row"}`, times in ISO form, as the goldens write them.
+fn change(line: &str) -> Value {
+    let line: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON: {e}: {line}"));
+    let row: Vec<Value> = line["data"].as_object().unwrap().values().map(iso).collect();
+    json!({"op": line["op"], "row": row})
+}
+
+fn iso(value: &Value) -> Value {
+    match value {
+        Value::String(s) => json!(iso_text(s).unwrap_or_else(|| s.clone())),
+        Value::Array(items) => items.iter().map(iso).collect(),
+        Value::Object(fields) => fields.iter().map(|(k, v)| (k.clone(), iso(v))).collect(),
+        _ => value.clone(),
+    }
+}
+
+/// `2024-01-01 10:00:00.120[Z]` as `2024-01-01T10:00:00.12[Z]`; `None` for other text.
+fn iso_text(text: &str) -> Option<String> {
+    let (body, zone) = text.strip_suffix('Z').map_or((text, ""), |b| (b, "Z"));
+    let shape: String = body.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+    let (whole, fraction) = shape.split_once('.').unwrap_or((&shape, ""));
+    if whole != "9999-99-99 99:99:99" || !fraction.chars().all(|c| c == '9') {
+        return None;
+    }
+    let body = if fraction.is_empty() { body } else { body.trim_end_matches('0').trim_end_matches('.') };
+    Some(format!("{}{zone}", body.replacen(' ', "T", 1)))
+}
+
+fn record(services: &Services, read: Read) -> Value {
+    let _ = services;
+    let text = |bytes: Option<Vec<u8>>| bytes.map(|b| String::from_utf8_lossy(&b).into_owned());
+    let mut record = json!({"topic": read.topic, "key": text(read.key), "value": text(read.value)});
+    if !read.headers.is_empty() {
+        record["headers"] = read.headers.into_iter().map(|(k, v)| (k, json!(v))).collect::<serde_json::Map<_, _>>().into();
+    }
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_get_a_prefix() {
+        let (sql, names) = prefix_topics("WITH ('topic' = 'a', 'x' = 'topic') … 'topic'='b'", "p.");
+        assert_eq!(sql, "WITH ('topic' = 'p.a', 'x' = 'topic') … 'topic'='p.b'");
+        assert_eq!(names, ["p.a", "p.b"]);
+    }
+
+    #[test]
+    fn times_become_iso() {
+        for (text, want) in [
+            ("2024-01-01 10:00:00.120", Some("2024-01-01T10:00:00.12")),
+            ("2024-01-01 10:00:00.000Z", Some("2024-01-01T10:00:00Z")),
+            ("2024-01-01 10:00:00", Some("2024-01-01T10:00:00")),
+            ("2024-01-01", None),
+            ("hello", None),
+        ] {
+            assert_eq!(iso_text(text).as_deref(), want, "{text}");
+        }
+    }
+}

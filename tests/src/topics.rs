@@ -1,0 +1,128 @@
+//! Topics of a real broker: create, fill, read.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::Message;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, Headers, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A record to produce.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    pub topic: String,
+    pub partition: i32,
+    pub timestamp: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, String)>,
+}
+
+/// A record as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    pub topic: String,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, String)>,
+}
+
+fn config(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap);
+    config
+}
+
+/// Creates topics with their numbers of partitions.
+pub fn create(bootstrap: &str, topics: &[(String, i32)]) {
+    let admin: AdminClient<DefaultClientContext> = config(bootstrap).create().unwrap();
+    let new: Vec<_> = topics.iter().map(|(name, n)| NewTopic::new(name, *n, TopicReplication::Fixed(1))).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let results = runtime.block_on(admin.create_topics(&new, &AdminOptions::new().operation_timeout(Some(TIMEOUT)))).unwrap();
+    for result in results {
+        result.unwrap_or_else(|(topic, e)| panic!("cannot create {topic}: {e}"));
+    }
+}
+
+/// Produces records in order and waits until the broker has them.
+pub fn produce(bootstrap: &str, records: &[Record]) {
+    let producer: BaseProducer = config(bootstrap).set("linger.ms", "5").create().unwrap();
+    for record in records {
+        let mut headers = OwnedHeaders::new();
+        for (key, value) in &record.headers {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
+        let mut r = BaseRecord::<[u8], [u8]>::to(&record.topic).partition(record.partition).timestamp(record.timestamp).headers(headers);
+        if let Some(key) = &record.key {
+            r = r.key(key);
+        }
+        if let Some(value) = &record.value {
+            r = r.payload(value);
+        }
+        producer.send(r).unwrap_or_else(|(e, _)| panic!("cannot produce: {e}"));
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(TIMEOUT).unwrap();
+}
+
+/// Reads topics from their beginning; keeps its place from call to call.
+pub struct Reader {
+    consumer: BaseConsumer,
+    partitions: Vec<(String, i32)>,
+}
+
+impl Reader {
+    pub fn new(bootstrap: &str, topics: &[String]) -> Self {
+        let consumer: BaseConsumer = config(bootstrap).set("group.id", "sluice-tests").set("enable.auto.commit", "false").create().unwrap();
+        let mut list = TopicPartitionList::new();
+        let mut partitions = vec![];
+        for topic in topics {
+            let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).unwrap();
+            for partition in metadata.topics()[0].partitions() {
+                list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+                partitions.push((topic.clone(), partition.id()));
+            }
+        }
+        consumer.assign(&list).unwrap();
+        Self { consumer, partitions }
+    }
+
+    /// How many records the topics hold now.
+    pub fn available(&self) -> usize {
+        let count = |(topic, partition): &(String, i32)| {
+            let (low, high) = self.consumer.fetch_watermarks(topic, *partition, TIMEOUT).unwrap();
+            usize::try_from(high - low).unwrap()
+        };
+        self.partitions.iter().map(count).sum()
+    }
+
+    /// The next `count` records.
+    pub fn read(&self, count: usize) -> Vec<Read> {
+        let mut records = vec![];
+        let started = std::time::Instant::now();
+        while records.len() < count {
+            assert!(started.elapsed() < TIMEOUT, "read {} of {count} records", records.len());
+            if let Some(message) = self.consumer.poll(Duration::from_millis(100)) {
+                let message = message.unwrap();
+                let headers = message.headers().map(|h| h.iter().map(header).collect()).unwrap_or_default();
+                records.push(Read {
+                    topic: message.topic().to_owned(),
+                    key: message.key().map(<[u8]>::to_vec),
+                    value: message.payload().map(<[u8]>::to_vec),
+                    headers,
+                });
+            }
+        }
+        records
+    }
+}
+
+fn header(header: Header<'_, &[u8]>) -> (String, String) {
+    (header.key.to_owned(), String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned())
+}
