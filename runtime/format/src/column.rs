@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, Decimal128Array, ListArray, MapArray, NullArray, PrimitiveArray, StringArray,
-    StructArray, new_empty_array,
+    StructArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
@@ -250,9 +250,4 @@ fn offsets(ends: &mut Vec<i32>, len: usize) -> Result<OffsetBuffer<i32>> {
     offsets.push(0);
     offsets.append(ends);
     Ok(OffsetBuffer::new(ScalarBuffer::from(offsets)))
-}
-
-/// An empty array of a type, for decoders that have had no record.
-pub(crate) fn empty(ty: &SqlType) -> ArrayRef {
-    new_empty_array(&ty.to_arrow())
 }

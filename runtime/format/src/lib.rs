@@ -2,9 +2,12 @@
 //!
 //! A format is made once a table from its options; a decoder is fed records and gives columns of the *projected* schema only.
 
+mod changelog_json;
 mod column;
+mod csv;
 mod json;
 mod options;
+mod raw;
 mod registry;
 mod text;
 mod value_text;

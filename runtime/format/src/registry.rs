@@ -19,12 +19,12 @@ pub(crate) struct Format {
 
 const REGISTRY: &[Format] = &[
     crate::json::FORMAT,
-    unsupported("csv"),
+    crate::csv::FORMAT,
     unsupported("avro"),
     unsupported("avro-confluent"),
     unsupported("debezium-json"),
-    unsupported("raw"),
-    unsupported("changelog-json"),
+    crate::raw::FORMAT,
+    crate::changelog_json::FORMAT,
 ];
 
 const fn unsupported(name: &'static str) -> Format {

@@ -28,11 +28,16 @@ pub(crate) fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
 /// Appends the value that a text stands for (what `CAST(… AS STRING)` writes) to a column. `null` is NULL where it is no string.
 /// False, and the column as before, if the text has no such value.
 pub(crate) fn push(column: &mut Column, text: &[u8], format: TimestampFormat) -> bool {
-    let len = column.len();
     if text.eq_ignore_ascii_case(b"null") && !column.kind.is_character() {
         column.push_null();
         return true;
     }
+    push_value(column, text, format)
+}
+
+/// As [`push`], but `null` means nothing.
+pub(crate) fn push_value(column: &mut Column, text: &[u8], format: TimestampFormat) -> bool {
+    let len = column.len();
     match push_not_null(column, text, format) {
         Some(true) => column.set_valid(),
         Some(false) => column.push_null(),
