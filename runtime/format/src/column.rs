@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, Decimal128Array, ListArray, MapArray, NullArray, PrimitiveArray, StringArray,
+    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, Decimal128Array, ListArray, NullArray, PrimitiveArray, StringArray,
     StructArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    DataType, Date32Type, Field as ArrowField, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType,
+    Date32Type, Field as ArrowField, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType,
     TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
 };
+use sluice_batch::datum::map_array;
 use sluice_batch::types::row_fields;
 use sluice_batch::{Error, Result, SqlType, TypeKind};
 
@@ -175,10 +176,7 @@ impl Column {
             }
             Data::Map(ends, key, value) => {
                 let offsets = offsets(ends, key.len())?;
-                let DataType::Map(entries, _) = self.kind.to_arrow() else { return Err(Error::runtime("not a map")) };
-                let DataType::Struct(fields) = entries.data_type() else { return Err(Error::runtime("not a map")) };
-                let columns = StructArray::try_new(fields.clone(), vec![key.finish()?, value.finish()?], None)?;
-                Arc::new(MapArray::try_new(entries, offsets, columns, nulls, false)?)
+                Arc::new(map_array(&self.kind.to_arrow(), offsets, key.finish()?, value.finish()?, nulls)?)
             }
             Data::Row(children) => {
                 let TypeKind::Row(fields) = &self.kind else { return Err(Error::runtime("not a row")) };

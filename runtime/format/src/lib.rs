@@ -5,6 +5,7 @@
 mod changelog_json;
 mod column;
 mod csv;
+mod debezium_json;
 mod json;
 mod options;
 mod raw;
@@ -15,6 +16,9 @@ mod view;
 
 use arrow::array::ArrayRef;
 use sluice_batch::{Batch, Field, Result, RowKind};
+
+#[cfg(test)]
+mod tests;
 
 pub use options::{FormatOption, FormatOptions};
 pub use registry::{decoder, encoder, names, read_info, readable_metadata, write_info};

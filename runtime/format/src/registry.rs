@@ -22,7 +22,7 @@ const REGISTRY: &[Format] = &[
     crate::csv::FORMAT,
     unsupported("avro"),
     unsupported("avro-confluent"),
-    unsupported("debezium-json"),
+    crate::debezium_json::FORMAT,
     crate::raw::FORMAT,
     crate::changelog_json::FORMAT,
 ];
