@@ -8,8 +8,8 @@ use arrow::array::{
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    Date32Type, Field as ArrowField, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType,
-    TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
+    Date32Type, Field as ArrowField, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType, TimeUnit,
+    TimestampMicrosecondType, TimestampNanosecondType,
 };
 use sluice_batch::datum::map_array;
 use sluice_batch::types::row_fields;

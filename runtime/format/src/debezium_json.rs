@@ -204,7 +204,9 @@ fn parts_of(reader: &mut Reader<'_, '_>, schema_include: bool) -> Parsed<Parts> 
 
 /// The rows that a record stands for: their kind and where they begin.
 fn changes(reader: &mut Reader<'_, '_>, parts: &Parts) -> Parsed<[Option<(RowKind, usize)>; 2]> {
-    let Some(at) = parts.op else { return reader.cursor.mismatch(0, "the record has no 'op'; is it of Debezium, and 'schema-include' right?") };
+    let Some(at) = parts.op else {
+        return reader.cursor.mismatch(0, "the record has no 'op'; is it of Debezium, and 'schema-include' right?");
+    };
     reader.cursor.pos = at;
     let op = if reader.cursor.peek() == b'"' { reader.cursor.string(&mut reader.scratch)? } else { b"" };
     let (before, after) = match op {

@@ -5,9 +5,9 @@ mod write;
 
 use sluice_batch::{Error, Result, SqlType, TypeKind};
 
+use crate::Schema;
 use crate::options::FormatOptions;
 use crate::registry::{Format, insert_only};
-use crate::Schema;
 
 pub(crate) const FORMAT: Format = Format {
     name: "csv",

@@ -1,6 +1,6 @@
 use super::*;
-use TypeKind::*;
 use crate::{ChangelogMode, read_info, write_info};
+use TypeKind::*;
 
 #[test]
 fn changes_are_read_by_mode() {

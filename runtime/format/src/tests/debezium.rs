@@ -1,6 +1,6 @@
 use super::*;
-use TypeKind::*;
 use crate::readable_metadata;
+use TypeKind::*;
 
 const UPDATE: &str = r#"{"before":{"id":1,"n":"a"},"after":{"id":1,"n":"b"},"source":{"version":"1.1","ts_ms":1000,"db":"shop","schema":null,"table":"t"},"op":"u","ts_ms":1500,"transaction":null}"#;
 
@@ -62,7 +62,15 @@ fn metadata_columns() {
     let entry = |k: &str, v: &str| (Datum::string(k), Datum::string(v));
     let properties =
         [entry("version", "1.1"), entry("ts_ms", "1000"), entry("db", "shop"), (s("schema"), Datum::Null), entry("table", "t")];
-    let after = [Datum::Null, Datum::Timestamp(1_500_000), Datum::Timestamp(1_000_000), s("shop"), Datum::Null, s("t"), Datum::Map(properties.into())];
+    let after = [
+        Datum::Null,
+        Datum::Timestamp(1_500_000),
+        Datum::Timestamp(1_000_000),
+        s("shop"),
+        Datum::Null,
+        s("t"),
+        Datum::Map(properties.into()),
+    ];
     assert_eq!(read[1].1[0], s("b"));
     assert_eq!(read[1].1[1..], after);
     assert_eq!(read[0].1[1..], after);

@@ -69,7 +69,8 @@ fn rows_with_nested() -> impl Strategy<Value = Vec<Datum>> {
     let item = or_null((text(), numbers()).prop_map(|(x, y)| Datum::Row([x, y].into())));
     let list = or_null(vec(item, 0..4).prop_map(|v| Datum::Array(v.into())));
     let entries = proptest::collection::btree_map(".{0,5}", any::<i32>(), 0..20);
-    let map = or_null(entries.prop_map(|m| Datum::Map(m.into_iter().map(|(k, v)| (Datum::string(k), Datum::Double(f64::from(v)))).collect())));
+    let map =
+        or_null(entries.prop_map(|m| Datum::Map(m.into_iter().map(|(k, v)| (Datum::string(k), Datum::Double(f64::from(v)))).collect())));
     (scalars(), list, map).prop_map(|(mut row, list, map)| {
         row.extend([list, map]);
         row

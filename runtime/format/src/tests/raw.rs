@@ -54,9 +54,7 @@ fn charsets() {
         decoder.decode(Some(&bytes)).unwrap();
         assert_eq!(rows(decoder.as_mut(), &types)[0].1, [Datum::string(text)], "{charset}");
         let mut records = Records::default();
-        new_encoder("raw", &[("charset", charset)], &columns)
-            .encode(&batch(&columns, &[vec![Datum::string(text)]]), &mut records)
-            .unwrap();
+        new_encoder("raw", &[("charset", charset)], &columns).encode(&batch(&columns, &[vec![Datum::string(text)]]), &mut records).unwrap();
         assert_eq!(records.get(0), Some(bytes.as_slice()), "{charset}");
     }
     let two = Schema::new(fields(&[("a", Int), ("b", Int)]));
