@@ -348,10 +348,13 @@ pub struct WatermarkAssignerSpec {
 #[derive(Clone, Debug)]
 pub struct ToChangelogSpec {
     pub op_column: String,
-    /// Row kind to its text; kinds that are missing are dropped.
+    /// Row kind to its text; kinds that are missing are dropped. Output: the op column, then the input's columns.
     pub mapping: Vec<(sluice_batch::RowKind, String)>,
+    /// Set: of -D rows only these columns stay, the others become NULL (`produces_full_deletes => false`).
+    pub delete_keys: Option<Vec<usize>>,
 }
 
+/// Output: the input's columns without the op column.
 #[derive(Clone, Debug)]
 pub struct FromChangelogSpec {
     pub op_column: usize,

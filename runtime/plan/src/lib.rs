@@ -1,4 +1,23 @@
 //! Typed relations to a graph of sources, operators and sinks.
+//!
+//! A statement's [`sluice_sql::relation::Rel`] is first rewritten ([`rewrite`]: predicates move down, constants fold, watermarks
+//! move to the scans), then translated top-down with the columns that are used ([`translate`]), so that scans decode only those.
+//! Last, [`changelog`] settles which operators make -U rows, and [`identity`] names operators by what they mean.
+
+mod changelog;
+mod explain;
+mod expressions;
+mod identity;
+mod keys;
+mod node;
+mod rewrite;
+mod settings;
+mod sinks;
+mod time;
+mod translate;
+
+#[cfg(test)]
+mod tests;
 
 use sluice_batch::Result;
 use sluice_connect::{ScanRequest, TableSpec};
@@ -6,6 +25,8 @@ use sluice_format::ChangelogMode;
 use sluice_operators::spec::OperatorSpec;
 use sluice_sql::catalog::Catalog;
 use sluice_sql::relation::{BoundStatement, Schema};
+
+pub use explain::explain;
 
 /// What runs: nodes in topological order, inputs before consumers.
 #[derive(Clone, Debug, Default)]
@@ -61,8 +82,10 @@ pub struct Properties {
 /// # Errors
 /// If a statement cannot be planned: the error has its place and says what is not supported.
 pub fn plan(statements: &[BoundStatement], catalog: &Catalog, options: &PlanOptions) -> Result<Graph> {
-    let _ = (statements, catalog, options);
-    Ok(Graph::default())
+    let settings = settings::Settings::read(&catalog.settings)?;
+    let statements: Vec<BoundStatement> = statements.iter().map(rewrite::statement).collect();
+    let planned = translate::statements(&statements, &settings, options)?;
+    Ok(changelog::finish(planned))
 }
 
 /// Settings of the planner beside the catalog's.
@@ -70,9 +93,4 @@ pub fn plan(statements: &[BoundStatement], catalog: &Catalog, options: &PlanOpti
 pub struct PlanOptions {
     /// `--bounded`: every Kafka source ends at the offsets that were the latest at the start.
     pub force_bounded: bool,
-}
-
-/// The plan as `EXPLAIN` and `sluice plan` print it.
-pub fn explain(graph: &Graph) -> String {
-    format!("{} nodes\n", graph.nodes.len())
 }

@@ -1,0 +1,123 @@
+//! Relation to relation: the same rows, less work.
+
+mod constants;
+mod predicates;
+mod shared;
+mod unnest;
+mod watermark;
+
+use sluice_batch::Expr;
+use sluice_sql::relation::{BoundStatement, Rel, RelKind, Schema};
+
+/// A statement with its query rewritten.
+pub(crate) fn statement(statement: &BoundStatement) -> BoundStatement {
+    let mut statement = statement.clone();
+    match &mut statement {
+        BoundStatement::Insert { query, .. } | BoundStatement::Select { query } => *query = relation(query.clone()),
+    }
+    statement
+}
+
+/// All rewrites, in the order in which they help each other.
+fn relation(rel: Rel) -> Rel {
+    let rel = shared::inline(rel);
+    let rel = constants::fold(rel);
+    let rel = watermark::to_scans(rel);
+    let rel = merge_projects(rel);
+    let rel = predicates::push_down(rel);
+    let rel = unnest::below_windows(rel);
+    merge_projects(rel)
+}
+
+/// Applies `f` to every direct input.
+pub(crate) fn map_inputs(mut rel: Rel, f: &mut dyn FnMut(Rel) -> Rel) -> Rel {
+    for input in inputs_mut(&mut rel) {
+        let old = std::mem::replace(input, placeholder());
+        *input = f(old);
+    }
+    if let RelKind::Shared { input, .. } = &mut rel.kind {
+        *input = std::sync::Arc::new(f((**input).clone()));
+    }
+    rel
+}
+
+pub(crate) fn placeholder() -> Rel {
+    Rel { kind: RelKind::Values { rows: vec![] }, schema: Schema::default(), span: sluice_batch::Span::NONE }
+}
+
+/// The direct inputs, but for those of [`RelKind::Shared`].
+fn inputs_mut(rel: &mut Rel) -> Vec<&mut Rel> {
+    match &mut rel.kind {
+        RelKind::Scan { .. } | RelKind::Values { .. } | RelKind::Shared { .. } => vec![],
+        RelKind::Watermark { input, .. }
+        | RelKind::Project { input, .. }
+        | RelKind::Filter { input, .. }
+        | RelKind::Unnest { input, .. }
+        | RelKind::Aggregate { input, .. }
+        | RelKind::WindowTvf { input, .. }
+        | RelKind::GroupWindow { input, .. }
+        | RelKind::Over { input, .. }
+        | RelKind::Sort { input, .. }
+        | RelKind::Distinct { input }
+        | RelKind::MatchRecognize { input, .. } => vec![input],
+        RelKind::Join { left, right, .. } | RelKind::TemporalJoin { left, right, .. } | RelKind::SetOperation { left, right, .. } => {
+            vec![left, right]
+        }
+        RelKind::Union { inputs } | RelKind::TableFunction { inputs, .. } => inputs.iter_mut().collect(),
+    }
+}
+
+/// The direct inputs.
+pub(crate) fn inputs(rel: &Rel) -> Vec<&Rel> {
+    match &rel.kind {
+        RelKind::Scan { .. } | RelKind::Values { .. } => vec![],
+        RelKind::Shared { input, .. } => vec![input],
+        RelKind::Watermark { input, .. }
+        | RelKind::Project { input, .. }
+        | RelKind::Filter { input, .. }
+        | RelKind::Unnest { input, .. }
+        | RelKind::Aggregate { input, .. }
+        | RelKind::WindowTvf { input, .. }
+        | RelKind::GroupWindow { input, .. }
+        | RelKind::Over { input, .. }
+        | RelKind::Sort { input, .. }
+        | RelKind::Distinct { input }
+        | RelKind::MatchRecognize { input, .. } => vec![input],
+        RelKind::Join { left, right, .. } | RelKind::TemporalJoin { left, right, .. } | RelKind::SetOperation { left, right, .. } => {
+            vec![left, right]
+        }
+        RelKind::Union { inputs } | RelKind::TableFunction { inputs, .. } => inputs.iter().collect(),
+    }
+}
+
+/// `expr` over a projection as an expression over the projection's input.
+pub(crate) fn substitute(expr: &Expr, exprs: &[Expr]) -> Expr {
+    expr.map_columns(&|i, ty| exprs.get(i).cloned().unwrap_or_else(|| Expr::column(i, ty.clone())))
+}
+
+/// Whether `outer` may be substituted into `exprs` without evaluating anything costly or random twice.
+pub(crate) fn may_merge<'a>(outer: impl Iterator<Item = &'a Expr>, exprs: &[Expr]) -> bool {
+    let mut uses = vec![0usize; exprs.len()];
+    for expr in outer {
+        expr.walk(&mut |e| {
+            if let Some(count) = e.as_column().and_then(|i| uses.get_mut(i)) {
+                *count += 1;
+            }
+        });
+    }
+    exprs.iter().zip(uses).all(|(e, n)| n <= 1 || e.as_column().is_some() || e.as_literal().is_some())
+}
+
+/// Projects over projects become one.
+fn merge_projects(rel: Rel) -> Rel {
+    let mut rel = map_inputs(rel, &mut merge_projects);
+    if let RelKind::Project { input, exprs } = &mut rel.kind
+        && let RelKind::Project { input: inner, exprs: inner_exprs } = &mut input.kind
+        && may_merge(exprs.iter(), inner_exprs)
+    {
+        let merged = exprs.iter().map(|e| substitute(e, inner_exprs)).collect();
+        let inner = std::mem::replace(inner, Box::new(placeholder()));
+        rel.kind = RelKind::Project { input: inner, exprs: merged };
+    }
+    rel
+}
