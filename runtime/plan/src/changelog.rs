@@ -58,7 +58,8 @@ fn drop_update_before(graph: &mut Graph, input: usize) -> usize {
     properties.changelog = ChangelogMode::Upsert;
     properties.state = "none".into();
     properties.identity = format!("{}/drop-update-before", properties.identity);
-    let node = Node { kind: NodeKind::Operator(OperatorSpec::DropUpdateBefore), inputs: vec![input], schema: below.schema.clone(), properties };
+    let node =
+        Node { kind: NodeKind::Operator(OperatorSpec::DropUpdateBefore), inputs: vec![input], schema: below.schema.clone(), properties };
     graph.nodes.push(node);
     graph.nodes.len() - 1
 }

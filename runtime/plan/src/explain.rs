@@ -69,7 +69,8 @@ impl Printer<'_> {
 /// Changelog, key, time and state of a node's rows.
 fn notes(node: &Node) -> String {
     let p = &node.properties;
-    let names = |columns: &[usize]| columns.iter().filter_map(|c| node.schema.get(*c)).map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
+    let names =
+        |columns: &[usize]| columns.iter().filter_map(|c| node.schema.get(*c)).map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
     let changelog = match (p.changelog, p.update_before) {
         (ChangelogMode::InsertOnly, _) => "append",
         (ChangelogMode::Upsert, _) => "upsert",
@@ -168,7 +169,8 @@ fn source(table: &sluice_connect::TableSpec, request: &sluice_connect::ScanReque
 }
 
 fn operator(spec: &OperatorSpec, first: &[String], inputs: &[Vec<String>]) -> Vec<String> {
-    let list = |label: &str, columns: &[usize]| format!("{label}=[{}]", columns.iter().map(|c| column(*c, first)).collect::<Vec<_>>().join(", "));
+    let list =
+        |label: &str, columns: &[usize]| format!("{label}=[{}]", columns.iter().map(|c| column(*c, first)).collect::<Vec<_>>().join(", "));
     let mut out = vec![];
     let mut unless_empty = |label: &str, columns: &[usize]| {
         if !columns.is_empty() {
@@ -250,7 +252,9 @@ fn operator(spec: &OperatorSpec, first: &[String], inputs: &[Vec<String>]) -> Ve
         }
         OperatorSpec::ConstraintEnforcer(s) => {
             let names: Vec<&str> = s.not_null.iter().map(|(_, n)| n.as_str()).collect();
-            out.extend((!names.is_empty()).then(|| format!("not_null=[{}]{}", names.join(", "), if s.drop_null_rows { " drop" } else { "" })));
+            out.extend(
+                (!names.is_empty()).then(|| format!("not_null=[{}]{}", names.join(", "), if s.drop_null_rows { " drop" } else { "" })),
+            );
             let names: Vec<&str> = s.lengths.iter().map(|l| l.name.as_str()).collect();
             out.extend((!names.is_empty()).then(|| format!("length=[{}]", names.join(", "))));
             let names: Vec<&str> = s.nested.iter().map(|n| n.name.as_str()).collect();
@@ -268,7 +272,10 @@ fn operator(spec: &OperatorSpec, first: &[String], inputs: &[Vec<String>]) -> Ve
             "sets=[{}]",
             s.sets
                 .iter()
-                .map(|set| format!("({})", set.iter().filter_map(|k| s.keys.get(*k)).map(|c| column(*c, first)).collect::<Vec<_>>().join(", ")))
+                .map(|set| format!(
+                    "({})",
+                    set.iter().filter_map(|k| s.keys.get(*k)).map(|c| column(*c, first)).collect::<Vec<_>>().join(", ")
+                ))
                 .collect::<Vec<_>>()
                 .join(", ")
         )),

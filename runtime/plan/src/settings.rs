@@ -145,7 +145,8 @@ fn time_zone(settings: &IndexMap<String, String>) -> Result<Tz> {
         return Ok(Tz::UTC);
     }
     text.parse::<Tz>().ok().or_else(|| offset_zone(text)).ok_or_else(|| {
-        Error::plan(format!("'table.local-time-zone' = '{text}' is not a time zone")).hint("use a name like 'Europe/Berlin', 'UTC' or 'GMT+08:00'")
+        Error::plan(format!("'table.local-time-zone' = '{text}' is not a time zone"))
+            .hint("use a name like 'Europe/Berlin', 'UTC' or 'GMT+08:00'")
     })
 }
 

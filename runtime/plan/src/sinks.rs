@@ -67,7 +67,8 @@ impl Planner<'_> {
                 ChangelogMode::InsertOnly => "it takes inserts only",
                 ChangelogMode::Upsert => "it has no primary key",
             };
-            let message = format!("ON CONFLICT clause is only allowed for upsert sinks. The sink '{name}' is not an upsert sink because {why}.");
+            let message =
+                format!("ON CONFLICT clause is only allowed for upsert sinks. The sink '{name}' is not an upsert sink because {why}.");
             return Err(Error::plan(message).at(target.span));
         }
         match target.info.changelog {
@@ -98,7 +99,9 @@ impl Planner<'_> {
         let conflict = target.on_conflict.as_deref();
         if matches!(conflict, Some("ERROR" | "NOTHING")) && !matches && !event_time {
             let message = format!("ON CONFLICT DO {} requires all source tables to define watermarks", conflict.unwrap_or_default());
-            return Err(Error::plan(message).hint("declare WATERMARK FOR on the sources, or use ON CONFLICT DO DEDUPLICATE").at(target.span));
+            return Err(Error::plan(message)
+                .hint("declare WATERMARK FOR on the sources, or use ON CONFLICT DO DEDUPLICATE")
+                .at(target.span));
         }
         if self.settings.require_on_conflict && !matches && conflict.is_none() {
             let message = format!(
@@ -120,7 +123,8 @@ impl Planner<'_> {
                 Some(k) => format!("the query's rows are told apart by ({})", self.names(node, k.iter().copied())),
                 None => "the query's rows have no key".into(),
             };
-            let what = if materialize { "rows are kept per sink key to settle conflicts" } else { "rows of one key may overwrite each other" };
+            let what =
+                if materialize { "rows are kept per sink key to settle conflicts" } else { "rows of one key may overwrite each other" };
             self.warnings.push(format!("sink '{name}' has the key ({}) but {query}: {what}", self.names(node, key.iter().copied())));
         }
         if !materialize {
@@ -151,12 +155,7 @@ impl Planner<'_> {
 
     fn constraints(&mut self, node: usize, table: &Table, columns: &[usize]) -> usize {
         let key = table.primary_key.clone().unwrap_or_default();
-        let mut spec = ConstraintSpec {
-            not_null: vec![],
-            drop_null_rows: self.settings.not_null_drop,
-            lengths: vec![],
-            nested: vec![],
-        };
+        let mut spec = ConstraintSpec { not_null: vec![], drop_null_rows: self.settings.not_null_drop, lengths: vec![], nested: vec![] };
         let lengths = match self.settings.length {
             LengthEnforcer::Ignore => None,
             LengthEnforcer::TrimPad => Some(false),

@@ -70,4 +70,3 @@ pub(crate) fn window_columns(rel: &Rel) -> Option<WindowColumns> {
     };
     found.filter(|w| w.start.is_some() || w.end.is_some())
 }
-

@@ -34,8 +34,9 @@ fn push(mut rel: Rel, mut predicates: Vec<Expr>) -> Rel {
         RelKind::WindowTvf { input, window, partition_by, .. } => {
             let width = input.schema.len();
             let session = matches!(window, WindowSpec::Session { .. });
-            let (down, keep) =
-                split(predicates, |p| columns(p).iter().all(|c| *c < width && (!session || partition_by.contains(c))) && p.is_deterministic());
+            let (down, keep) = split(predicates, |p| {
+                columns(p).iter().all(|c| *c < width && (!session || partition_by.contains(c))) && p.is_deterministic()
+            });
             **input = push(take(input), down);
             filter(rel, keep)
         }
@@ -173,8 +174,6 @@ fn take(rel: &mut Rel) -> Rel {
 fn filter(rel: Rel, predicates: Vec<Expr>) -> Rel {
     match conjunction(predicates) {
         None => rel,
-        Some(predicate) => {
-            Rel { schema: rel.schema.clone(), span: rel.span, kind: RelKind::Filter { input: Box::new(rel), predicate } }
-        }
+        Some(predicate) => Rel { schema: rel.schema.clone(), span: rel.span, kind: RelKind::Filter { input: Box::new(rel), predicate } },
     }
 }

@@ -50,8 +50,7 @@ impl Planner<'_> {
         let RelKind::Aggregate { input, keys, grouping_sets, calls, window, state_ttl } = &rel.kind else {
             return Err(sluice_batch::Error::plan("internal: not an aggregate"));
         };
-        let aggregation =
-            Aggregation { rel, input, keys, sets: grouping_sets, calls, window: window.as_ref(), state_ttl: *state_ttl };
+        let aggregation = Aggregation { rel, input, keys, sets: grouping_sets, calls, window: window.as_ref(), state_ttl: *state_ttl };
         if let Some(stream) = self.window_aggregate(&aggregation, needed)? {
             return Ok(stream);
         }
@@ -81,7 +80,8 @@ impl Planner<'_> {
             return Ok(GroupedInput { node: below.node, keys, set_id: None, calls, extra });
         }
         // Keys first and arguments behind them, so that a key that is an argument too keeps its value there.
-        let others: Vec<usize> = read.iter().copied().filter(|c| !keys.contains(c) || is_argument(&calls, *c) || extra.contains(c)).collect();
+        let others: Vec<usize> =
+            read.iter().copied().filter(|c| !keys.contains(c) || is_argument(&calls, *c) || extra.contains(c)).collect();
         let mut project: Vec<(Expr, ColumnDef)> = vec![];
         for c in keys.iter().chain(&others) {
             project.push((Expr::column(below.column(*c)?, input.schema[*c].ty.clone()), input.schema[*c].clone()));

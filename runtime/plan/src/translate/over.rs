@@ -65,7 +65,8 @@ impl Planner<'_> {
 
     fn over_time(&self, input: &Rel, order_by: &[SortKey], below: &Stream) -> Result<OverTime> {
         let Some(first) = order_by.first() else {
-            return Err(Error::plan("OVER windows' ordering in stream mode must be defined on a time attribute.").hint("add ORDER BY a time attribute to OVER"));
+            return Err(Error::plan("OVER windows' ordering in stream mode must be defined on a time attribute.")
+                .hint("add ORDER BY a time attribute to OVER"));
         };
         let column = &input.schema[first.column];
         if !is_rowtime(column) && !is_proctime(column) {
@@ -81,9 +82,7 @@ impl Planner<'_> {
 fn arguments(call: &OverCall) -> Vec<usize> {
     match call {
         OverCall::Aggregate(call) => call.args.iter().copied().chain(call.filter).collect(),
-        OverCall::Lag { arg, default, .. } => {
-            [*arg].into_iter().chain(default.iter().flat_map(crate::expressions::columns)).collect()
-        }
+        OverCall::Lag { arg, default, .. } => [*arg].into_iter().chain(default.iter().flat_map(crate::expressions::columns)).collect(),
         OverCall::FirstValue { arg, .. } | OverCall::LastValue { arg, .. } => vec![*arg],
         _ => vec![],
     }

@@ -192,8 +192,7 @@ impl Planner<'_> {
     fn with_rank_one(&mut self, mut stream: Stream, rel: &Rel, emit_rank: bool) -> Result<Stream> {
         let (true, Some(rank)) = (emit_rank, rel.schema.last()) else { return Ok(stream) };
         let schema = self.node(stream.node).schema.clone();
-        let mut project: Vec<_> =
-            schema.iter().enumerate().map(|(i, c)| (Expr::column(i, c.ty.clone()), c.clone())).collect();
+        let mut project: Vec<_> = schema.iter().enumerate().map(|(i, c)| (Expr::column(i, c.ty.clone()), c.clone())).collect();
         if let Some(last) = stream.map.last_mut() {
             *last = Some(project.len());
         }

@@ -37,14 +37,16 @@ impl Planner<'_> {
         wanted.extend(normalize.iter().flatten());
         if wanted.is_empty() {
             // Something must be read to count rows: the first of the narrowest columns.
-            let cheap = |c: &&usize| matches!(table.columns[**c].ty.kind, sluice_batch::TypeKind::Row(_) | sluice_batch::TypeKind::Array(_));
+            let cheap =
+                |c: &&usize| matches!(table.columns[**c].ty.kind, sluice_batch::TypeKind::Row(_) | sluice_batch::TypeKind::Array(_));
             wanted.extend(columns.iter().filter(|c| matches!(table.columns[**c].kind, ColumnKind::Physical)).min_by_key(cheap));
         }
         let scanned = self.scanned_columns(&spec, hints, watermark.is_some(), wanted);
         let at = |table_column: usize| scanned.iter().position(|c| *c == table_column);
         let map: Vec<Option<usize>> = columns.iter().map(|c| at(*c)).collect();
         let stream = Stream { node: 0, map: map.clone() };
-        let watermark_spec = watermark.map(|(column, expr)| self.watermark_spec(&spec, stream.column(column)?, stream.expr(expr)?)).transpose()?;
+        let watermark_spec =
+            watermark.map(|(column, expr)| self.watermark_spec(&spec, stream.column(column)?, stream.expr(expr)?)).transpose()?;
         let mut schema = vec![];
         for c in &scanned {
             let column = &table.columns[*c];
@@ -188,7 +190,8 @@ fn normalize_key(table: &Table, spec: &TableSpec, info: &SourceInfo, duplicates:
         }
         (ChangelogMode::All, Some(key)) if duplicates => Ok(Some(key.clone())),
         (ChangelogMode::All, None) if duplicates => {
-            let message = format!("Configuration 'table.exec.source.cdc-events-duplicate' is set to true, table '{}' needs a PRIMARY KEY", spec.name);
+            let message =
+                format!("Configuration 'table.exec.source.cdc-events-duplicate' is set to true, table '{}' needs a PRIMARY KEY", spec.name);
             Err(Error::plan(message).at(table.span).hint("declare PRIMARY KEY (…) NOT ENFORCED"))
         }
         _ => Ok(None),
@@ -203,7 +206,9 @@ fn physical_positions(table: &Table) -> Vec<usize> {
 fn scan_column(table: &Table, column: usize) -> ScanColumn {
     let before = &table.columns[..column];
     match table.columns[column].kind {
-        ColumnKind::Metadata { .. } => ScanColumn::Metadata(before.iter().filter(|c| matches!(c.kind, ColumnKind::Metadata { .. })).count()),
+        ColumnKind::Metadata { .. } => {
+            ScanColumn::Metadata(before.iter().filter(|c| matches!(c.kind, ColumnKind::Metadata { .. })).count())
+        }
         _ => ScanColumn::Physical(before.iter().filter(|c| matches!(c.kind, ColumnKind::Physical)).count()),
     }
 }
@@ -254,4 +259,3 @@ pub(crate) fn table_spec(table: &Table, hints: &[(String, String)]) -> TableSpec
         span: table.span,
     }
 }
-

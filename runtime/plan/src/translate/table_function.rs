@@ -24,7 +24,9 @@ impl Planner<'_> {
         match name {
             "TO_CHANGELOG" => self.to_changelog(rel, input, args),
             "FROM_CHANGELOG" => self.from_changelog(rel, input, args),
-            "SNAPSHOT" => Err(Error::plan("SNAPSHOT can only be the right side of a join").hint("write JOIN LATERAL TABLE(SNAPSHOT(…)) ON …")),
+            "SNAPSHOT" => {
+                Err(Error::plan("SNAPSHOT can only be the right side of a join").hint("write JOIN LATERAL TABLE(SNAPSHOT(…)) ON …"))
+            }
             _ => {
                 let _ = needed;
                 Err(Error::unsupported(format!("table function {name}")))
@@ -73,14 +75,17 @@ impl Planner<'_> {
         self.require_insert_only(below.node, "FROM_CHANGELOG")?;
         let name = descriptor(args, "op")?.unwrap_or_else(|| "op".into());
         let op_column = input.schema.iter().position(|c| c.name == name).ok_or_else(|| {
-            Error::plan(format!("FROM_CHANGELOG: the input has no column '{name}' with the change operation")).hint("name it with op => DESCRIPTOR(…)")
+            Error::plan(format!("FROM_CHANGELOG: the input has no column '{name}' with the change operation"))
+                .hint("name it with op => DESCRIPTOR(…)")
         })?;
         let mapping = from_mapping(args)?;
         let fail_on_unknown = match value(args, "error_handling") {
             None | Some(Datum::Null) => true,
             Some(Datum::String(s)) if s.eq_ignore_ascii_case("FAIL") => true,
             Some(Datum::String(s)) if s.eq_ignore_ascii_case("SKIP") => false,
-            Some(other) => return Err(Error::plan(format!("FROM_CHANGELOG: error_handling cannot be {other:?}")).hint("it is 'FAIL' or 'SKIP'")),
+            Some(other) => {
+                return Err(Error::plan(format!("FROM_CHANGELOG: error_handling cannot be {other:?}")).hint("it is 'FAIL' or 'SKIP'"));
+            }
         };
         let has = |kind| mapping.iter().any(|(_, k)| *k == kind);
         let partition = partition(args);
@@ -94,8 +99,7 @@ impl Planner<'_> {
         let behind = |c: usize| if c > op_column { c - 1 } else { c };
         let rest = (0..input.schema.len()).filter(|c| *c != op_column && !partition.contains(c));
         let order: Vec<usize> = partition.iter().copied().chain(rest).collect();
-        let mut schema: Vec<ColumnDef> =
-            input.schema.iter().enumerate().filter(|(i, _)| *i != op_column).map(|(_, c)| c.clone()).collect();
+        let mut schema: Vec<ColumnDef> = input.schema.iter().enumerate().filter(|(i, _)| *i != op_column).map(|(_, c)| c.clone()).collect();
         let map: Vec<Option<usize>> = order.iter().map(|c| Some(behind(*c))).collect();
         for (at, def) in map.iter().zip(rel.schema.iter()) {
             schema[at.unwrap_or_default()] = def.clone();
@@ -234,7 +238,9 @@ fn text(arg: &TableArg) -> Option<String> {
     Some(match (value, &ty.kind) {
         (Datum::Null, _) => return None,
         (Datum::String(s), _) => s.to_string(),
-        (Datum::Timestamp(t), TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p)) => (t / if *p <= 6 { 1_000 } else { 1_000_000 }).to_string(),
+        (Datum::Timestamp(t), TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p)) => {
+            (t / if *p <= 6 { 1_000 } else { 1_000_000 }).to_string()
+        }
         (Datum::IntervalDayTime(ms), _) => ms.to_string(),
         (Datum::Boolean(b), _) => b.to_string(),
         (other, _) => other.as_i64().map_or_else(|| format!("{other:?}"), |v| v.to_string()),
