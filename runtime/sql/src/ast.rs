@@ -280,6 +280,8 @@ pub enum GroupBy {
     Cube(Vec<Vec<Expr>>),
 }
 
+// A query has few of these: boxing the large variants would only cost readers.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum TableRef {
     Table {
@@ -532,7 +534,9 @@ pub enum IsTest {
 /// A call of a scalar, aggregate, window or table function. Special forms are calls too, under their SQL name:
 /// `EXTRACT(YEAR FROM x)` is `EXTRACT(Symbol YEAR, x)`, `TRIM(BOTH 'a' FROM x)` is `TRIM(Symbol BOTH, 'a', x)`,
 /// `SUBSTRING(x FROM 1 FOR 2)` is `SUBSTRING(x, 1, 2)`, `POSITION(a IN b)` is `POSITION(a, b)`,
-/// `OVERLAY(a PLACING b FROM c)` is `OVERLAY(a, b, c)`, `CEIL(x TO DAY)` is `CEIL(x, Symbol DAY)`,
+/// `OVERLAY(a PLACING b FROM c)` is `OVERLAY(a, b, c)`, `CEIL(x TO DAY)` is `CEIL(x, Symbol DAY)`, `CURRENT_TIMESTAMP` has no
+/// arguments, `JSON_OBJECT(KEY k VALUE v, …)` is `JSON_OBJECT(k, v, …)`, `x AT TIME ZONE z` is `AT TIME ZONE(x, z)`, `FINAL LAST(A.x)` is
+/// `FINAL(LAST(A.x))`, `TRIM(x)` has one argument,
 /// `JSON_VALUE(…)` and its kin carry their clauses in `json`.
 #[derive(Clone, Debug)]
 pub struct FunctionCall {

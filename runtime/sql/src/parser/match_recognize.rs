@@ -97,7 +97,7 @@ impl Parser<'_> {
     fn pattern_sequence(&mut self) -> Result<Pattern> {
         let span = self.span();
         let mut factors = vec![self.pattern_factor()?];
-        while !self.is(")") && !self.is("|") && !self.is(",") && !(self.is("-") && self.is_at(1, "}")) {
+        while !(self.is(")") || self.is("|") || self.is(",") || (self.is("-") && self.is_at(1, "}"))) {
             factors.push(self.pattern_factor()?);
         }
         Ok(single_or(factors, PatternNode::Concat, span))
