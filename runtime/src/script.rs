@@ -14,6 +14,7 @@ use crate::deployment;
 
 /// Options that say how SQL text is read.
 #[derive(clap::Args, Clone, Debug, Default)]
+#[group(id = "sql")]
 pub struct Args {
     /// Fills ${NAME} in the SQL; the environment is asked next.
     #[arg(long = "var", value_name = "NAME=VALUE")]
