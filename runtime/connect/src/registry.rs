@@ -28,6 +28,8 @@ pub(crate) struct SinkFactory {
 }
 
 const REGISTRY: &[Connector] = &[
+    Connector { name: "kafka", source: Some(source::kafka::FACTORY), sink: Some(sink::kafka::FACTORY) },
+    Connector { name: "upsert-kafka", source: Some(source::kafka::UPSERT_FACTORY), sink: Some(sink::kafka::UPSERT_FACTORY) },
     Connector { name: "filesystem", source: Some(source::filesystem::FACTORY), sink: Some(sink::filesystem::FACTORY) },
     Connector { name: "datagen", source: Some(source::datagen::FACTORY), sink: None },
     Connector { name: "print", source: None, sink: Some(sink::print::FACTORY) },

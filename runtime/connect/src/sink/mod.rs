@@ -2,4 +2,5 @@
 
 pub(crate) mod blackhole;
 pub(crate) mod filesystem;
+pub(crate) mod kafka;
 pub(crate) mod print;

@@ -1,0 +1,364 @@
+//! The Java client's property names (`properties.*`) in librdkafka's words.
+
+use sluice_batch::{Error, Result};
+
+use super::client::{Config, ConfigError};
+use super::jaas;
+use crate::TableOption;
+use crate::options::closest;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Consumer,
+    Producer,
+}
+
+#[derive(Clone, Copy)]
+enum Rule {
+    /// The same name, for both clients.
+    Same,
+    /// The same name, for one client; the other leaves it out.
+    Only(Role),
+    /// Another name.
+    Named(&'static str),
+    NamedOnly(&'static str, Role),
+    /// Another name and KiB for bytes.
+    Kib(&'static str),
+    /// Translated together, in [`security`].
+    Security,
+    /// Has no meaning outside of Java or is the engine's own; said once.
+    Ignored,
+}
+
+use Role::{Consumer, Producer};
+use Rule::{Ignored, Kib, Named, NamedOnly, Only, Same, Security};
+
+/// Kafka's documented consumer, producer and common client properties.
+const RULES: &[(&str, Rule)] = &[
+    ("bootstrap.servers", Same),
+    ("client.id", Same),
+    ("client.rack", Same),
+    ("client.dns.lookup", Same),
+    ("connections.max.idle.ms", Same),
+    ("metadata.max.age.ms", Same),
+    ("reconnect.backoff.ms", Same),
+    ("reconnect.backoff.max.ms", Same),
+    ("retry.backoff.ms", Same),
+    ("retry.backoff.max.ms", Same),
+    ("enable.metrics.push", Same),
+    ("socket.connection.setup.timeout.ms", Same),
+    ("send.buffer.bytes", Named("socket.send.buffer.bytes")),
+    ("receive.buffer.bytes", Named("socket.receive.buffer.bytes")),
+    ("request.timeout.ms", NamedOnly("request.timeout.ms", Producer)),
+    ("security.protocol", Same),
+    ("sasl.mechanism", Same),
+    ("sasl.oauthbearer.token.endpoint.url", Same),
+    ("sasl.jaas.config", Security),
+    ("ssl.endpoint.identification.algorithm", Security),
+    ("ssl.truststore.location", Security),
+    ("ssl.truststore.password", Security),
+    ("ssl.truststore.type", Security),
+    ("ssl.truststore.certificates", Named("ssl.ca.pem")),
+    ("ssl.keystore.location", Security),
+    ("ssl.keystore.password", Security),
+    ("ssl.keystore.type", Security),
+    ("ssl.keystore.key", Named("ssl.key.pem")),
+    ("ssl.keystore.certificate.chain", Named("ssl.certificate.pem")),
+    ("ssl.key.password", Same),
+    ("ssl.cipher.suites", Same),
+    ("group.id", Only(Consumer)),
+    ("group.instance.id", Only(Consumer)),
+    ("isolation.level", Only(Consumer)),
+    ("auto.offset.reset", Only(Consumer)),
+    ("fetch.min.bytes", Only(Consumer)),
+    ("fetch.max.bytes", Only(Consumer)),
+    ("fetch.max.wait.ms", NamedOnly("fetch.wait.max.ms", Consumer)),
+    ("max.partition.fetch.bytes", Only(Consumer)),
+    ("check.crcs", Only(Consumer)),
+    ("allow.auto.create.topics", Only(Consumer)),
+    ("session.timeout.ms", Only(Consumer)),
+    ("heartbeat.interval.ms", Only(Consumer)),
+    ("acks", Only(Producer)),
+    ("enable.idempotence", Only(Producer)),
+    ("compression.type", Only(Producer)),
+    ("linger.ms", Only(Producer)),
+    ("batch.size", Only(Producer)),
+    ("retries", Only(Producer)),
+    ("delivery.timeout.ms", Only(Producer)),
+    ("max.in.flight.requests.per.connection", Only(Producer)),
+    ("max.request.size", NamedOnly("message.max.bytes", Producer)),
+    ("transaction.timeout.ms", Only(Producer)),
+    ("buffer.memory", Kib("queue.buffering.max.kbytes")),
+    ("max.poll.records", Ignored),
+    ("max.poll.interval.ms", Ignored),
+    ("default.api.timeout.ms", Ignored),
+    ("max.block.ms", Ignored),
+    ("key.deserializer", Ignored),
+    ("value.deserializer", Ignored),
+    ("key.serializer", Ignored),
+    ("value.serializer", Ignored),
+    ("enable.auto.commit", Ignored),
+    ("auto.commit.interval.ms", Ignored),
+    ("partition.assignment.strategy", Ignored),
+    ("group.protocol", Ignored),
+    ("group.remote.assignor", Ignored),
+    ("exclude.internal.topics", Ignored),
+    ("interceptor.classes", Ignored),
+    ("metric.reporters", Ignored),
+    ("metrics.num.samples", Ignored),
+    ("metrics.recording.level", Ignored),
+    ("metrics.sample.window.ms", Ignored),
+    ("auto.include.jmx.reporter", Ignored),
+    ("socket.connection.setup.timeout.max.ms", Ignored),
+    ("metadata.max.idle.ms", Ignored),
+    ("metadata.recovery.strategy", Ignored),
+    ("partitioner.adaptive.partitioning.enable", Ignored),
+    ("partitioner.availability.timeout.ms", Ignored),
+    ("partitioner.ignore.keys", Ignored),
+    ("ssl.protocol", Ignored),
+    ("ssl.enabled.protocols", Ignored),
+    ("ssl.provider", Ignored),
+    ("ssl.keymanager.algorithm", Ignored),
+    ("ssl.trustmanager.algorithm", Ignored),
+    ("ssl.secure.random.implementation", Ignored),
+    // Options of Flink's connector that it takes as properties.
+    ("partition.discovery.interval.ms", Ignored),
+    ("commit.offsets.on.checkpoint", Ignored),
+    ("register.consumer.metrics", Ignored),
+    ("client.id.prefix", Ignored),
+];
+
+/// librdkafka's own settings for streaming; what users set comes after and wins.
+const DEFAULTS: &[(&str, &str, Option<Role>)] = &[
+    ("socket.nagle.disable", "true", None),
+    // A client that waits for brokers should not wait long between tries.
+    ("reconnect.backoff.max.ms", "2000", None),
+    ("enable.auto.commit", "false", Some(Consumer)),
+    ("enable.auto.offset.store", "false", Some(Consumer)),
+    ("enable.partition.eof", "true", Some(Consumer)),
+    // Java's default; librdkafka's is read_committed.
+    ("isolation.level", "read_uncommitted", Some(Consumer)),
+    // When the local queue was full librdkafka waits a second before it fetches again.
+    ("fetch.queue.backoff.ms", "5", Some(Consumer)),
+    ("fetch.error.backoff.ms", "100", Some(Consumer)),
+    ("queued.max.messages.kbytes", "32768", Some(Consumer)),
+    ("enable.idempotence", "true", Some(Producer)),
+    ("linger.ms", "5", Some(Producer)),
+    ("delivery.report.only.error", "true", Some(Producer)),
+    ("queue.buffering.max.messages", "500000", Some(Producer)),
+    ("queue.buffering.max.kbytes", "65536", Some(Producer)),
+    // Java's hash for keyed records; records without a key stay together for a while.
+    ("partitioner", "murmur2_random", Some(Producer)),
+];
+
+/// Translated properties, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Properties {
+    pub set: Vec<(String, String)>,
+    /// Names that were left out because they mean nothing here.
+    pub ignored: Vec<String>,
+}
+
+impl Properties {
+    /// Translates the `properties.*` of a table (prefix taken off).
+    ///
+    /// # Errors
+    /// If a name is known to neither client (did-you-mean), or a value is not one of its property.
+    pub fn new(given: &[(&str, &TableOption)], role: Role) -> Result<Self> {
+        let mut out = Self::default();
+        let mut scratch = Config::new();
+        for (name, option) in given {
+            let rule = RULES.iter().find(|(n, _)| n == name).map(|(_, rule)| *rule);
+            let value = option.value.as_str();
+            let translated = match rule {
+                Some(Same) => Some(((*name).to_owned(), value.to_owned())),
+                Some(Only(r)) if r == role => Some(((*name).to_owned(), value.to_owned())),
+                Some(Named(other)) => Some((other.to_owned(), value.to_owned())),
+                Some(NamedOnly(other, r)) if r == role => Some((other.to_owned(), value.to_owned())),
+                Some(Kib(other)) if role == Producer => {
+                    let bytes: u64 = value.trim().parse().map_err(|_| wrong(option, "a number of bytes"))?;
+                    Some((other.to_owned(), (bytes / 1024).max(1).to_string()))
+                }
+                Some(Only(_) | NamedOnly(..) | Kib(_) | Security) => None,
+                Some(Ignored) => {
+                    out.ignored.push((*name).to_owned());
+                    None
+                }
+                None => Some(((*name).to_owned(), value.to_owned())),
+            };
+            if let Some((key, value)) = translated {
+                check(&mut scratch, name, &key, &value, option)?;
+                out.set.push((key, value));
+            }
+        }
+        for (key, value, option) in security(given)? {
+            check(&mut scratch, &key, &key, &value, option)?;
+            out.set.push((key, value));
+        }
+        // acks other than all exclude idempotence; Java turns it off silently too if it was not asked for.
+        let find = |key: &str| out.set.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+        if role == Producer && find("enable.idempotence").is_none() && find("acks").is_some_and(|a| !matches!(a, "all" | "-1")) {
+            out.set.push(("enable.idempotence".into(), "false".into()));
+        }
+        Ok(out)
+    }
+
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.set.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// A configuration: our defaults, then these, then `more`.
+    ///
+    /// # Errors
+    /// If librdkafka refuses one.
+    pub fn config(&self, role: Role, more: &[(&str, &str)]) -> Result<Config> {
+        let mut config = Config::new();
+        let defaults = DEFAULTS.iter().filter(|(_, _, r)| r.is_none_or(|r| r == role)).map(|(k, v, _)| (*k, *v));
+        for (key, value) in defaults.chain(self.set.iter().map(|(k, v)| (k.as_str(), v.as_str()))).chain(more.iter().copied()) {
+            config.set(key, value).map_err(|e| match e {
+                ConfigError::UnknownName => Error::runtime(format!("librdkafka has no property '{key}'")),
+                ConfigError::WrongValue(text) => Error::runtime(text),
+            })?;
+        }
+        Ok(config)
+    }
+}
+
+fn wrong(option: &TableOption, expected: &str) -> Error {
+    Error::plan(format!("option '{}' is '{}'; expected: {expected}", option.key, option.value)).at(option.value_span)
+}
+
+fn check(scratch: &mut Config, java: &str, key: &str, value: &str, option: &TableOption) -> Result<()> {
+    match scratch.set(key, value) {
+        Ok(()) => Ok(()),
+        Err(ConfigError::WrongValue(text)) => Err(Error::plan(format!("option '{}': {text}", option.key)).at(option.value_span)),
+        Err(ConfigError::UnknownName) => {
+            let error = Error::plan(format!("Kafka clients have no property '{java}'")).at(option.key_span);
+            Err(match closest(java, RULES.iter().map(|(n, _)| *n)) {
+                Some(near) => error.hint(format!("did you mean 'properties.{near}'?")),
+                None => error.hint("names of the Java client and of librdkafka are known"),
+            })
+        }
+    }
+}
+
+/// Stores and login, which are shaped differently in the two clients.
+fn security<'a>(given: &[(&str, &'a TableOption)]) -> Result<Vec<(String, String, &'a TableOption)>> {
+    let find = |name: &str| given.iter().find(|(n, _)| *n == name).map(|(_, o)| *o);
+    let mut out = vec![];
+    if let Some(option) = find("sasl.jaas.config") {
+        let translated = jaas::translate(&option.value).map_err(|e| e.at(option.value_span))?;
+        out.extend(translated.into_iter().map(|(k, v)| (k, v, option)));
+    }
+    if let Some(option) = find("ssl.endpoint.identification.algorithm") {
+        let value = if option.value.trim().is_empty() { "none" } else { option.value.as_str() };
+        out.push(("ssl.endpoint.identification.algorithm".into(), value.into(), option));
+    }
+    if let Some(option) = find("ssl.truststore.location") {
+        match store_type(find("ssl.truststore.type"), option) {
+            Store::Pem => out.push(("ssl.ca.location".into(), option.value.clone(), option)),
+            _ => {
+                let hint = "convert it to PEM (keytool -exportcert -rfc, or openssl pkcs12 -nokeys) and set 'properties.ssl.truststore.type' = 'PEM'";
+                return Err(Error::unsupported("a JKS or PKCS12 trust store").at(option.value_span).hint(hint));
+            }
+        }
+    }
+    if let Some(option) = find("ssl.keystore.location") {
+        match store_type(find("ssl.keystore.type"), option) {
+            Store::Pem => {
+                out.push(("ssl.certificate.location".into(), option.value.clone(), option));
+                out.push(("ssl.key.location".into(), option.value.clone(), option));
+            }
+            Store::Pkcs12 => {
+                out.push(("ssl.keystore.location".into(), option.value.clone(), option));
+                if let Some(password) = find("ssl.keystore.password") {
+                    out.push(("ssl.keystore.password".into(), password.value.clone(), password));
+                }
+            }
+            Store::Jks => {
+                let hint = "convert it to PKCS12: keytool -importkeystore -deststoretype PKCS12";
+                return Err(Error::unsupported("a JKS key store").at(option.value_span).hint(hint));
+            }
+        }
+    }
+    Ok(out)
+}
+
+enum Store {
+    Pem,
+    Pkcs12,
+    Jks,
+}
+
+/// The type that is declared, else what the file's name says; Java's default is JKS.
+fn store_type(declared: Option<&TableOption>, location: &TableOption) -> Store {
+    let name = declared.map_or_else(|| location.value.rsplit('.').next().unwrap_or_default(), |o| o.value.as_str()).to_ascii_lowercase();
+    match name.as_str() {
+        "pem" | "crt" | "cer" => Store::Pem,
+        "p12" | "pfx" | "pkcs12" => Store::Pkcs12,
+        _ => Store::Jks,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::test_util::table;
+
+    fn translate(given: &[(&str, &str)], role: Role) -> Result<Properties> {
+        let table = table(given, &[]);
+        let given: Vec<_> = table.options.iter().map(|o| (o.key.as_str(), o)).collect();
+        Properties::new(&given, role)
+    }
+
+    #[test]
+    fn java_names_become_librdkafka_names() {
+        for (java, value, role, expected) in [
+            ("bootstrap.servers", "a:1", Consumer, Some(("bootstrap.servers", "a:1"))),
+            ("fetch.max.wait.ms", "7", Consumer, Some(("fetch.wait.max.ms", "7"))),
+            ("fetch.max.wait.ms", "7", Producer, None),
+            ("group.id", "g", Producer, None),
+            ("transaction.timeout.ms", "800000", Producer, Some(("transaction.timeout.ms", "800000"))),
+            ("transaction.timeout.ms", "800000", Consumer, None),
+            ("buffer.memory", "33554432", Producer, Some(("queue.buffering.max.kbytes", "32768"))),
+            ("ssl.endpoint.identification.algorithm", "", Consumer, Some(("ssl.endpoint.identification.algorithm", "none"))),
+            ("ssl.truststore.location", "/ca.pem", Consumer, Some(("ssl.ca.location", "/ca.pem"))),
+            ("ssl.keystore.location", "/me.p12", Consumer, Some(("ssl.keystore.location", "/me.p12"))),
+            ("queued.min.messages", "5", Consumer, Some(("queued.min.messages", "5"))),
+            ("max.poll.records", "5", Consumer, None),
+        ] {
+            let found = translate(&[(java, value)], role).unwrap();
+            assert_eq!(found.set.first().map(|(k, v)| (k.as_str(), v.as_str())), expected, "{java}");
+        }
+        assert_eq!(translate(&[("max.poll.records", "5")], Consumer).unwrap().ignored, ["max.poll.records"]);
+        assert_eq!(translate(&[("acks", "1")], Producer).unwrap().get("enable.idempotence"), Some("false"));
+    }
+
+    #[test]
+    fn unknown_and_wrong_properties_are_reported() {
+        let error = translate(&[("bootstrap.server", "x")], Consumer).unwrap_err();
+        assert_eq!(error.hint_text(), Some("did you mean 'properties.bootstrap.servers'?"));
+        assert_eq!(error.span().line, 2);
+        assert!(translate(&[("isolation.level", "read_all")], Consumer).is_err());
+        assert!(translate(&[("buffer.memory", "lots")], Producer).is_err());
+        assert!(translate(&[("ssl.truststore.location", "/a.jks")], Consumer).unwrap_err().hint_text().unwrap().contains("PEM"));
+        assert!(translate(&[("sasl.jaas.config", "x")], Consumer).is_err());
+    }
+
+    #[test]
+    fn every_translation_is_a_property_of_librdkafka() {
+        let mut config = Config::new();
+        for (name, rule) in RULES {
+            let target = match rule {
+                Same | Only(_) => name,
+                Named(n) | NamedOnly(n, _) | Kib(n) => n,
+                Security | Ignored => continue,
+            };
+            assert!(!matches!(config.set(target, "1"), Err(ConfigError::UnknownName)), "{target}");
+        }
+        for role in [Consumer, Producer] {
+            assert!(Properties::default().config(role, &[]).is_ok());
+        }
+    }
+}
