@@ -163,7 +163,8 @@ impl<'a> Options<'a> {
 
 /// The candidate most like a word, if one is like it at all.
 pub(crate) fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = candidates.map(|c| (strsim::normalized_damerau_levenshtein(word, c), c));
+    let score = |c: &str| strsim::normalized_damerau_levenshtein(word, c).max(if c.starts_with(word) { 0.9 } else { 0.0 });
+    let scored = candidates.map(|c| (score(c), c));
     scored.filter(|(score, _)| *score > 0.6).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, c)| c)
 }
 

@@ -266,10 +266,7 @@ impl Sink for KafkaSink {
     }
 
     fn tick(&mut self, now: Millis) -> Result<()> {
-        match &mut self.buffer {
-            Some(buffer) if buffer.is_due(now) => self.drain(),
-            _ => Ok(()),
-        }
+        if self.buffer.as_mut().is_some_and(|b| b.is_due(now)) { self.drain() } else { Ok(()) }
     }
 }
 

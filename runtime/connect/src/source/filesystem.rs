@@ -334,6 +334,7 @@ mod tests {
         assert_eq!(read(open(&spec, &request).unwrap().as_mut()), ["a"]);
         spec.metadata = vec![column("file.nme")];
         assert_eq!(info(&spec).unwrap_err().hint_text(), Some("did you mean 'file.name'?"));
+        spec.metadata[0].key = "file.name".into();
         spec.options[1].value = "/nowhere/at/all".into();
         assert!(open(&spec, &request).err().unwrap().message().contains("/nowhere/at/all"));
     }

@@ -104,6 +104,7 @@ fn open(spec: &TableSpec, request: &ScanRequest, upsert: bool) -> Result<Box<dyn
         next_discovery: None,
         waiting: false,
         committed: vec![],
+        ended: vec![],
         dead_letters,
         dead: 0,
         table,
@@ -131,6 +132,8 @@ struct KafkaSource {
     /// There is no topic yet.
     waiting: bool,
     committed: Vec<i64>,
+    /// Splits that have ended, but hold the watermark until their last rows are given.
+    ended: Vec<u32>,
     dead_letters: Option<(Producer, usize)>,
     dead: u64,
 }
@@ -256,7 +259,7 @@ impl KafkaSource {
         if std::mem::replace(&mut partition.finished, true) {
             return Ok(());
         }
-        self.progress.finish_split(split);
+        self.ended.push(split);
         self.client.pause(&TopicOffset { topic: partition.topic.clone(), partition: partition.id, offset: 0 })
     }
 
@@ -414,6 +417,9 @@ impl Source for KafkaSource {
         }
         if let Some(event) = self.progress.tick(now) {
             return Ok(event);
+        }
+        for split in self.ended.drain(..) {
+            self.progress.finish_split(split);
         }
         if self.all_finished() {
             return Ok(SourceEvent::End);
