@@ -117,14 +117,21 @@ const EARLIEST: (&str, &str) = ("scan.startup.mode", "earliest-offset");
 #[ignore = "needs Kafka"]
 fn keys_values_and_metadata() {
     let topic = topic("meta");
-    let options =
-        [EARLIEST, ("key.format", "raw"), ("key.fields", "k_id"), ("value.format", "json"), ("value.fields-include", "EXCEPT_KEY"), ("key.fields-prefix", "k_")];
+    let options = [
+        EARLIEST,
+        ("key.format", "raw"),
+        ("key.fields", "k_id"),
+        ("value.format", "json"),
+        ("value.fields-include", "EXCEPT_KEY"),
+        ("key.fields-prefix", "k_"),
+    ];
     let mut spec = table("kafka", &topic, &options, &[("k_id", string()), ("n", int()), ("s", string())]);
     // Declared as TIMESTAMP, as in Flink's own examples: cast in the session's time zone, both ways.
     spec.metadata = vec![metadata("timestamp", TypeKind::Timestamp(3).nullable())];
     let mut sink = open_sink(&spec, UTC).unwrap();
     let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![1_000_000, 2_000_000, 3_000_000]));
-    let columns = vec![strings(&[Some("a"), Some("b"), None]), ints(&[Some(1), None, Some(3)]), strings(&[Some("x"), Some("y"), None]), times];
+    let columns =
+        vec![strings(&[Some("a"), Some("b"), None]), ints(&[Some(1), None, Some(3)]), strings(&[Some("x"), Some("y"), None]), times];
     write(sink.as_mut(), columns, None);
     sink.flush(true).unwrap();
 
@@ -141,7 +148,8 @@ fn keys_values_and_metadata() {
     assert_eq!(read_all(&spec), [expected(0, "a 1 x"), expected(1, "b  y"), expected(2, " 3 ")]);
 
     // Only what the plan wants, in its order.
-    let request = ScanRequest { columns: vec![ScanColumn::Metadata(3), ScanColumn::Physical(1), ScanColumn::Physical(0)], ..bounded(&spec) };
+    let request =
+        ScanRequest { columns: vec![ScanColumn::Metadata(3), ScanColumn::Physical(1), ScanColumn::Physical(0)], ..bounded(&spec) };
     assert_eq!(read(open_source(&spec, &request).unwrap().as_mut(), usize::MAX).unwrap(), ["+I 0 1 a", "+I 1  b", "+I 2 3 "]);
     let none = ScanRequest { columns: vec![], ..bounded(&spec) };
     assert_eq!(read(open_source(&spec, &none).unwrap().as_mut(), usize::MAX).unwrap().len(), 3);
@@ -185,7 +193,10 @@ fn startup_and_bounded_modes() {
     assert_eq!(with(&[("scan.startup.mode", "timestamp"), ("scan.startup.timestamp-millis", "9000")]), "");
     assert_eq!(with(&[("scan.startup.mode", "specific-offsets"), ("scan.startup.specific-offsets", "partition:0,offset:3")]), "45");
     assert_eq!(with(&[EARLIEST, ("scan.bounded.mode", "timestamp"), ("scan.bounded.timestamp-millis", "3000")]), "12");
-    assert_eq!(with(&[EARLIEST, ("scan.bounded.mode", "specific-offsets"), ("scan.bounded.specific-offsets", "partition:0,offset:1")]), "1");
+    assert_eq!(
+        with(&[EARLIEST, ("scan.bounded.mode", "specific-offsets"), ("scan.bounded.specific-offsets", "partition:0,offset:1")]),
+        "1"
+    );
     let group = topic.clone();
     let grouped = [("format", "raw"), ("properties.group.id", group.as_str())];
     let spec = table("kafka", &topic, &grouped, &[("v", string())]);
@@ -238,7 +249,10 @@ fn upserts_and_tombstones() {
     let columns = vec![ints(&[1, 2, 1, 1, 2].map(Some)), strings(&names)];
     write(sink.as_mut(), columns, Some(&[Insert, Insert, UpdateBefore, UpdateAfter, Delete]));
     sink.flush(true).unwrap();
-    assert_eq!(read_all(&spec), ["+I 1 a", "+I 2 b", "-D 1", "+I 1 a2", "-D 2"].map(|r| if r.len() == 4 { format!("{r} ") } else { r.into() }));
+    assert_eq!(
+        read_all(&spec),
+        ["+I 1 a", "+I 2 b", "-D 1", "+I 1 a2", "-D 2"].map(|r| if r.len() == 4 { format!("{r} ") } else { r.into() })
+    );
 
     // What is in the topic, byte by byte.
     let raw = [EARLIEST, ("key.format", "raw"), ("key.fields", "k"), ("value.format", "raw"), ("value.fields-include", "EXCEPT_KEY")];

@@ -8,7 +8,9 @@ use sluice_batch::{Error, Result};
 /// # Errors
 /// If it cannot be read, or is for a module that librdkafka does not have.
 pub(crate) fn translate(line: &str) -> Result<Vec<(String, String)>> {
-    let wrong = |what: &str| Error::plan(format!("'properties.sasl.jaas.config' {what}")).hint("expected: <LoginModule> required <name>=\"<value>\" …;");
+    let wrong = |what: &str| {
+        Error::plan(format!("'properties.sasl.jaas.config' {what}")).hint("expected: <LoginModule> required <name>=\"<value>\" …;")
+    };
     let (module, options) = parse(line).ok_or_else(|| wrong("cannot be read"))?;
     let option = |name: &str| options.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
     let needed = |name: &str| option(name).ok_or_else(|| wrong(&format!("has no {name}")));
@@ -85,7 +87,9 @@ mod tests {
         let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required\n  username=bob\n password='x';";
         assert_eq!(translate(scram).unwrap(), [pair("sasl.username", "bob"), pair("sasl.password", "x")]);
         assert!(translate("com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true;").unwrap_err().message().contains("Krb5"));
-        for broken in ["", "x", "PlainLoginModule username=a", "PlainLoginModule required username=\"a", "PlainLoginModule required username=\"a\";"] {
+        for broken in
+            ["", "x", "PlainLoginModule username=a", "PlainLoginModule required username=\"a", "PlainLoginModule required username=\"a\";"]
+        {
             assert!(translate(broken).is_err(), "{broken}");
         }
     }

@@ -61,7 +61,14 @@ impl Start {
     ///
     /// # Errors
     /// If the brokers do not answer, or the group has no offset and nothing says what to do then.
-    pub fn resolve(&self, client: &Client, partitions: &[TopicOffset], configured: Option<&str>, new: bool, wait: Duration) -> Result<Vec<TopicOffset>> {
+    pub fn resolve(
+        &self,
+        client: &Client,
+        partitions: &[TopicOffset],
+        configured: Option<&str>,
+        new: bool,
+        wait: Duration,
+    ) -> Result<Vec<TopicOffset>> {
         match self {
             Self::Latest if !new => at(client, partitions, |_| OFFSET_END, wait),
             Self::Earliest | Self::Latest => at(client, partitions, |_| OFFSET_BEGINNING, wait),
@@ -79,7 +86,14 @@ impl Start {
         }
     }
 
-    fn committed(&self, client: &Client, partitions: &[TopicOffset], configured: Option<&str>, new: bool, wait: Duration) -> Result<Vec<TopicOffset>> {
+    fn committed(
+        &self,
+        client: &Client,
+        partitions: &[TopicOffset],
+        configured: Option<&str>,
+        new: bool,
+        wait: Duration,
+    ) -> Result<Vec<TopicOffset>> {
         let mut found = client.committed(partitions, wait)?;
         let fallback = match (new, self.reset(configured)) {
             (true, _) | (_, "earliest") => OFFSET_BEGINNING,

@@ -194,7 +194,8 @@ struct Formats {
 impl Formats {
     fn read(options: &Options<'_>, upsert: bool) -> Result<Self> {
         let table = options.table;
-        let (plain, value) = if upsert { (None, options.format("value.format")) } else { (options.format("format"), options.format("value.format")) };
+        let (plain, value) =
+            if upsert { (None, options.format("value.format")) } else { (options.format("format"), options.format("value.format")) };
         if plain.is_some() && value.is_some() {
             return Err(Error::plan("'format' and 'value.format' mean the same: give one of them").at(options.required("format")?.key_span));
         }
@@ -210,7 +211,8 @@ impl Formats {
         if !key_prefix.is_empty() {
             let option = options.required("key.fields-prefix")?;
             if !except_key {
-                let message = "'key.fields-prefix' needs 'value.fields-include' = 'EXCEPT_KEY': else names with the prefix stood in the value too";
+                let message =
+                    "'key.fields-prefix' needs 'value.fields-include' = 'EXCEPT_KEY': else names with the prefix stood in the value too";
                 return Err(Error::plan(message).at(option.key_span));
             }
             if let Some(i) = key_fields.iter().find(|i| !table.physical[**i].name.starts_with(&key_prefix)) {
@@ -303,7 +305,9 @@ fn buffer(options: &Options<'_>, upsert: bool) -> Result<Option<(usize, Duration
     match (rows, interval) {
         (0, Duration::ZERO) => Ok(None),
         (0, _) => Err(options.missing("sink.buffer-flush.max-rows").hint("both 'sink.buffer-flush' options must be above 0, or none")),
-        (_, Duration::ZERO) => Err(options.missing("sink.buffer-flush.interval").hint("both 'sink.buffer-flush' options must be above 0, or none")),
+        (_, Duration::ZERO) => {
+            Err(options.missing("sink.buffer-flush.interval").hint("both 'sink.buffer-flush' options must be above 0, or none"))
+        }
         both => Ok(Some(both)),
     }
 }
@@ -351,7 +355,11 @@ mod tests {
             (&[("format", "json"), ("key.format", "json"), ("key.fields", "k_id"), ("key.fields-prefix", "k_")], false, "EXCEPT_KEY"),
             (&[("format", "json"), ("topic-pattern", "x")], false, "exclude"),
             (&[("format", "json"), ("scan.startup.mod", "x")], false, "no option 'scan.startup.mod'"),
-            (&[("format", "json"), ("scan.startup.mode", "specific-offsets"), ("scan.startup.specific-offsets", "partition:0,offset:1")], false, "one topic"),
+            (
+                &[("format", "json"), ("scan.startup.mode", "specific-offsets"), ("scan.startup.specific-offsets", "partition:0,offset:1")],
+                false,
+                "one topic",
+            ),
             (&[("format", "json"), ("sink.partitioner", "org.My")], false, "default, fixed, round-robin"),
             (&[("value.format", "json")], true, "'key.format'"),
             (&[("key.format", "json"), ("value.format", "json"), ("sink.buffer-flush.max-rows", "3")], true, "buffer-flush.interval"),

@@ -32,7 +32,8 @@ fn info(spec: &TableSpec, upsert: bool) -> Result<SinkInfo> {
             .hint("use 'at-least-once'"));
     }
     if table.topic().is_none() && !spec.metadata.iter().any(|m| m.key == "topic" && !m.is_virtual) {
-        let message = format!("table '{}' cannot be written: it has no single topic, and no METADATA column 'topic' to choose one", spec.name);
+        let message =
+            format!("table '{}' cannot be written: it has no single topic, and no METADATA column 'topic' to choose one", spec.name);
         return Err(Error::plan(message).at(spec.span));
     }
     if upsert {

@@ -344,7 +344,8 @@ impl KafkaSource {
     /// A record that cannot be read: to the dead letters, or the end of the job.
     fn malformed(&mut self, message: Message<'_>, split: u32, error: Error) -> Result<()> {
         let partition = &self.partitions[split as usize];
-        let error = error.into_runtime().context(format!("topic '{}' partition {} offset {}", partition.topic, partition.id, message.offset()));
+        let error =
+            error.into_runtime().context(format!("topic '{}' partition {} offset {}", partition.topic, partition.id, message.offset()));
         let Some((producer, topic)) = &mut self.dead_letters else { return Err(error) };
         self.dead += 1;
         if self.dead == 1 {
@@ -355,8 +356,13 @@ impl KafkaSource {
         message.headers(|name, value| headers.push((name, value)));
         headers.push((b"sluice.error", Some(reason.as_bytes())));
         headers.push((b"sluice.source", Some(place.as_bytes())));
-        let record =
-            Outgoing { key: message.key(), value: message.value(), timestamp: Some(message.timestamp().0).filter(|t| *t > 0), headers: &headers, ..Outgoing::default() };
+        let record = Outgoing {
+            key: message.key(),
+            value: message.value(),
+            timestamp: Some(message.timestamp().0).filter(|t| *t > 0),
+            headers: &headers,
+            ..Outgoing::default()
+        };
         producer.send(*topic, &record)
     }
 
@@ -391,9 +397,14 @@ impl KafkaSource {
                 Err(Error::runtime(text).hint("the offset is gone; 'properties.auto.offset.reset' says what to do then"))
             }
             // A topic that does not exist yet is looked for by discovery.
-            Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC => {
-                Err(Error::runtime(format!("topic '{}' partition {} is gone: {}", message.topic(), message.partition(), message.error_text())))
-            }
+            Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION
+            | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC => Err(Error::runtime(format!(
+                "topic '{}' partition {} is gone: {}",
+                message.topic(),
+                message.partition(),
+                message.error_text()
+            ))),
             _ => {
                 let place = if message.topic().is_empty() { self.table.servers.clone() } else { format!("topic '{}'", message.topic()) };
                 Err(Error::runtime(format!("reading from {place}: {}", message.error_text())))
