@@ -17,6 +17,8 @@ pub mod typing;
 pub use cast::{cast, implicit_cast};
 pub use typing::common_type;
 
+pub mod field;
+
 use std::sync::Arc;
 
 use sluice_batch::{AggregateFunction, Batch, Datum, EvalContext, Expr, Result, Span, SqlType, datum};

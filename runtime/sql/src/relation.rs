@@ -194,3 +194,51 @@ pub enum BoundStatement {
         query: Rel,
     },
 }
+
+impl Rel {
+    /// The relations that this one reads.
+    pub fn inputs(&self) -> Vec<&Rel> {
+        match &self.kind {
+            RelKind::Scan { .. } | RelKind::Values { .. } => vec![],
+            RelKind::Watermark { input, .. }
+            | RelKind::Project { input, .. }
+            | RelKind::Filter { input, .. }
+            | RelKind::Unnest { input, .. }
+            | RelKind::Aggregate { input, .. }
+            | RelKind::WindowTvf { input, .. }
+            | RelKind::GroupWindow { input, .. }
+            | RelKind::Over { input, .. }
+            | RelKind::Sort { input, .. }
+            | RelKind::Distinct { input }
+            | RelKind::MatchRecognize { input, .. } => vec![input],
+            RelKind::Shared { input, .. } => vec![input],
+            RelKind::Join { left, right, .. } | RelKind::TemporalJoin { left, right, .. } | RelKind::SetOperation { left, right, .. } => {
+                vec![left, right]
+            }
+            RelKind::Union { inputs } | RelKind::TableFunction { inputs, .. } => inputs.iter().collect(),
+        }
+    }
+
+    /// The same, to be changed. What is behind a [`RelKind::Shared`] is copied if others hold it, too.
+    pub fn inputs_mut(&mut self) -> Vec<&mut Rel> {
+        match &mut self.kind {
+            RelKind::Scan { .. } | RelKind::Values { .. } => vec![],
+            RelKind::Watermark { input, .. }
+            | RelKind::Project { input, .. }
+            | RelKind::Filter { input, .. }
+            | RelKind::Unnest { input, .. }
+            | RelKind::Aggregate { input, .. }
+            | RelKind::WindowTvf { input, .. }
+            | RelKind::GroupWindow { input, .. }
+            | RelKind::Over { input, .. }
+            | RelKind::Sort { input, .. }
+            | RelKind::Distinct { input }
+            | RelKind::MatchRecognize { input, .. } => vec![input],
+            RelKind::Shared { input, .. } => vec![Arc::make_mut(input)],
+            RelKind::Join { left, right, .. } | RelKind::TemporalJoin { left, right, .. } | RelKind::SetOperation { left, right, .. } => {
+                vec![left, right]
+            }
+            RelKind::Union { inputs } | RelKind::TableFunction { inputs, .. } => inputs.iter_mut().collect(),
+        }
+    }
+}
