@@ -10,6 +10,7 @@ pub mod keywords;
 mod lexer;
 pub mod parser;
 pub mod relation;
+pub mod tree;
 mod variables;
 
 pub use variables::substitute_variables;

@@ -58,8 +58,8 @@ pub(super) fn pull(rel: Rel) -> Result<(Rel, Vec<Expr>)> {
             let aggregate = build::rel(kind, columns, span);
             // The original columns first, then the new keys.
             let order: Vec<usize> = (0..n_keys).chain((0..n_calls).map(|i| all.len() + i)).chain(n_keys..all.len()).collect();
-            let conditions = outer_keys.into_iter().enumerate().map(|(i, (_, make))| make(n_keys + n_calls + i)).collect();
-            Ok((build::project_columns(aggregate, &order, span), conditions?))
+            let conditions = outer_keys.into_iter().enumerate().map(|(i, (_, make))| make(n_keys + n_calls + i)).collect::<Result<Vec<_>>>()?;
+            Ok((build::project_columns(aggregate, &order, span), conditions))
         }
         _ => Err(correlated(span)),
     }

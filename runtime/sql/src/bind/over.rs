@@ -52,15 +52,16 @@ pub(super) fn bind(
         if rank && explicit.is_some() {
             return Err(Error::plan(format!("ROW/RANGE not allowed with {} function", f.name)).at(f.span));
         }
-        let fits = |g: &&mut Group| {
+        let fits = |g: &Group| {
             g.partition_by == partition_by
                 && g.order_by == order_by
                 && g.rank == rank
                 && (!rank || g.calls.iter().all(|(_, c)| std::mem::discriminant(c) == std::mem::discriminant(&call)))
                 && (rank || !uses_frame || same_frame(&g.frame, &frame))
         };
+        let position = groups.iter().position(fits);
         let call = (std::ptr::from_ref(f), call);
-        match groups.iter_mut().find(fits) {
+        match position.and_then(|i| groups.get_mut(i)) {
             Some(g) => g.calls.push(call),
             None => groups.push(Group { partition_by, order_by, frame, rank, calls: vec![call] }),
         }

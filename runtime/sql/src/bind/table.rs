@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use sluice_batch::{Error, Expr, Result, Span, SqlType, TypeKind};
+use sluice_batch::{Error, Expr, Result, Span, TypeKind};
 
 use super::expr::ExprBinder;
 use super::scope::{Bound, Scope};
 use super::{Binder, Env, build, did_you_mean, query, share, unsupported};
 use crate::ast::{Hint, ObjectName};
-use crate::catalog::{ColumnKind, Table};
+use crate::catalog::{ColumnKind, Table, check_rowtime};
 use crate::relation::{Rel, RelKind, TimeAttribute};
 
 impl Binder<'_> {
@@ -102,27 +102,14 @@ impl Binder<'_> {
             let error = Error::plan(format!("The rowtime attribute field '{}' is not defined in the table schema", name.name)).at(name.span);
             return Err(did_you_mean(error, &name.name, rel.schema.iter().map(|c| c.name.as_str())));
         };
-        check_rowtime("time field", &rel.schema[column].ty, name.span)?;
+        check_rowtime(&rel.schema[column].ty, &name.name, name.span)?;
         let scope = Scope::table(Some(&table.name), &rel.schema);
         let expr = ExprBinder::new(self, &Env::default(), &scope, rel.schema.clone()).bind(&watermark.expr)?;
-        check_rowtime("expression", &expr.ty, watermark.expr.span)?;
+        check_rowtime(&expr.ty, "WATERMARK expression", watermark.expr.span)?;
         let mut schema = rel.schema.as_ref().clone();
         schema[column].time = Some(TimeAttribute::Rowtime);
         let span = rel.span;
         Ok(build::rel(RelKind::Watermark { input: Box::new(rel), column, expr }, schema, span))
-    }
-}
-
-/// Flink: `DefaultSchemaResolver.validateTimeColumn`.
-fn check_rowtime(what: &str, ty: &SqlType, span: Span) -> Result<()> {
-    match ty.kind {
-        TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) if p <= 3 => Ok(()),
-        _ => Err(Error::plan(format!(
-            "Invalid data type of {what} for watermark definition: it must be TIMESTAMP(p) or TIMESTAMP_LTZ(p) with a precision from 0 to 3, \
-             but is {}",
-            ty.kind
-        ))
-        .at(span)),
     }
 }
 
