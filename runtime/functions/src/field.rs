@@ -72,10 +72,13 @@ mod tests {
     #[test]
     fn reads_fields_and_null_rows() {
         let row = TypeKind::Row(vec![Field::new("a", TypeKind::Int.not_null()), Field::new("b", TypeKind::STRING.nullable())]).nullable();
-        let rows = [Datum::Row(Arc::from([Datum::Int(1), Datum::string("x")])), Datum::Null, Datum::Row(Arc::from([Datum::Int(3), Datum::Null]))];
+        let rows =
+            [Datum::Row(Arc::from([Datum::Int(1), Datum::string("x")])), Datum::Null, Datum::Row(Arc::from([Datum::Int(3), Datum::Null]))];
         let column = datum::from_datums(&rows, &row).unwrap();
         let batch = Batch::new(vec![column], 3);
-        for (index, expected) in [(0, vec![Datum::Int(1), Datum::Null, Datum::Int(3)]), (1, vec![Datum::string("x"), Datum::Null, Datum::Null])] {
+        for (index, expected) in
+            [(0, vec![Datum::Int(1), Datum::Null, Datum::Int(3)]), (1, vec![Datum::string("x"), Datum::Null, Datum::Null])]
+        {
             let field = row_field(Expr::column(0, row.clone()), index).unwrap();
             assert!(field.ty.nullable);
             let got = field.eval_array(&batch, &EvalContext::default()).unwrap();

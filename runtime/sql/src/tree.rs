@@ -190,7 +190,12 @@ fn c_names(slots: &[crate::relation::MatchSlot]) -> Vec<String> {
         .iter()
         .map(|s| match &s.kind {
             MatchSlotKind::Navigate { variables, last, offset, arg } => {
-                format!("{}#{}[{arg}]{}", if *last { "LAST" } else { "FIRST" }, rows(variables), if *offset == 0 { String::new() } else { format!("-{offset}") })
+                format!(
+                    "{}#{}[{arg}]{}",
+                    if *last { "LAST" } else { "FIRST" },
+                    rows(variables),
+                    if *offset == 0 { String::new() } else { format!("-{offset}") }
+                )
             }
             MatchSlotKind::Aggregate { variables, call, args } => format!("{}#{}[{}]", call.function.name(), rows(variables), exprs(args)),
             MatchSlotKind::Rowtime => "ROWTIME".into(),

@@ -123,8 +123,7 @@ impl Binder<'_> {
             names.prebound.insert(std::ptr::from_ref(*f), build::read(&columns, n_keys + i));
         }
         let before = binder.schema.clone();
-        let key_columns: Vec<(Expr, Expr)> =
-            keys.exprs.iter().enumerate().map(|(i, e)| (e.clone(), build::read(&columns, i))).collect();
+        let key_columns: Vec<(Expr, Expr)> = keys.exprs.iter().enumerate().map(|(i, e)| (e.clone(), build::read(&columns, i))).collect();
         let id = several.then(|| build::read(&columns, columns.len() - 1));
         bind_grouping(self, clauses, &keys, id, names, &before, env)?;
         names.grouping = Some((before, key_columns, several));
@@ -289,7 +288,9 @@ fn bind_grouping(
         for e in walk::args(f) {
             let bound = ExprBinder::new(binder, env, names.scope, schema.clone()).bind(e)?;
             let position = keys.exprs.iter().position(|k| build::same(k, &bound));
-            positions.push(position.ok_or_else(|| Error::plan(format!("Argument to {} operator must be a grouped expression", f.name)).at(e.span))?);
+            positions.push(
+                position.ok_or_else(|| Error::plan(format!("Argument to {} operator must be a grouped expression", f.name)).at(e.span))?,
+            );
         }
         let is_group_id = f.name.object().eq_ignore_ascii_case("GROUP_ID");
         let value = |index: usize, set: &Vec<usize>| {
@@ -322,7 +323,9 @@ fn per_set(values: &[i64], id: Option<&Expr>, span: Span) -> Result<Expr> {
 fn parts_span(group_by: &[GroupBy]) -> Span {
     match group_by.first() {
         Some(GroupBy::Expr(e)) => e.span,
-        Some(GroupBy::GroupingSets(s) | GroupBy::Rollup(s) | GroupBy::Cube(s)) => s.first().and_then(|s| s.first()).map_or(Span::NONE, |e| e.span),
+        Some(GroupBy::GroupingSets(s) | GroupBy::Rollup(s) | GroupBy::Cube(s)) => {
+            s.first().and_then(|s| s.first()).map_or(Span::NONE, |e| e.span)
+        }
         None => Span::NONE,
     }
 }

@@ -68,14 +68,7 @@ pub(super) fn filter(input: Rel, conjuncts: Vec<Expr>, span: Span) -> Rel {
 }
 
 /// A join. Time attributes survive in interval and window joins, and in semi and anti joins (Flink: `RelTimeIndicatorConverter`).
-pub(super) fn join(
-    left: Rel,
-    right: Rel,
-    kind: JoinKind,
-    condition: Expr,
-    state_ttl: (Option<Millis>, Option<Millis>),
-    span: Span,
-) -> Rel {
+pub(super) fn join(left: Rel, right: Rel, kind: JoinKind, condition: Expr, state_ttl: (Option<Millis>, Option<Millis>), span: Span) -> Rel {
     let mut schema: Vec<ColumnDef> = left.schema.as_ref().clone();
     if !matches!(kind, JoinKind::Semi | JoinKind::Anti) {
         schema.extend(right.schema.iter().cloned());

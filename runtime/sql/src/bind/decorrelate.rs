@@ -54,11 +54,13 @@ pub(super) fn pull(rel: Rel) -> Result<(Rel, Vec<Expr>)> {
             let mut columns: Vec<_> = all.iter().map(|k| input.schema[*k].clone()).collect();
             columns.extend(schema.iter().skip(n_keys).cloned());
             let sets = vec![(0..all.len()).collect()];
-            let kind = RelKind::Aggregate { input: Box::new(input), keys: all.clone(), grouping_sets: sets, calls, window: None, state_ttl };
+            let kind =
+                RelKind::Aggregate { input: Box::new(input), keys: all.clone(), grouping_sets: sets, calls, window: None, state_ttl };
             let aggregate = build::rel(kind, columns, span);
             // The original columns first, then the new keys.
             let order: Vec<usize> = (0..n_keys).chain((0..n_calls).map(|i| all.len() + i)).chain(n_keys..all.len()).collect();
-            let conditions = outer_keys.into_iter().enumerate().map(|(i, (_, make))| make(n_keys + n_calls + i)).collect::<Result<Vec<_>>>()?;
+            let conditions =
+                outer_keys.into_iter().enumerate().map(|(i, (_, make))| make(n_keys + n_calls + i)).collect::<Result<Vec<_>>>()?;
             Ok((build::project_columns(aggregate, &order, span), conditions))
         }
         _ => Err(correlated(span)),
@@ -85,7 +87,14 @@ fn key_columns(input: Rel, conditions: Vec<Expr>, span: Span) -> Result<(Rel, Ve
 }
 
 /// ORDER BY … LIMIT n per outer row: the first n per value of the columns that equal outer ones.
-fn top_n(input: Rel, conditions: Vec<Expr>, order_by: Vec<SortKey>, limit: Option<u64>, offset: u64, span: Span) -> Result<(Rel, Vec<Expr>)> {
+fn top_n(
+    input: Rel,
+    conditions: Vec<Expr>,
+    order_by: Vec<SortKey>,
+    limit: Option<u64>,
+    offset: u64,
+    span: Span,
+) -> Result<(Rel, Vec<Expr>)> {
     if limit.is_none() && offset == 0 {
         return Ok((input, conditions));
     }

@@ -163,9 +163,7 @@ impl<'b, 'a> ExprBinder<'b, 'a> {
                 Ok(negate(call("IN", args, span)?, *negated))
             }
             K::Like { expr, pattern, escape, negated } => self.pattern("LIKE", expr, pattern, escape.as_deref(), *negated, span),
-            K::SimilarTo { expr, pattern, escape, negated } => {
-                self.pattern("SIMILAR TO", expr, pattern, escape.as_deref(), *negated, span)
-            }
+            K::SimilarTo { expr, pattern, escape, negated } => self.pattern("SIMILAR TO", expr, pattern, escape.as_deref(), *negated, span),
             K::IsJson { expr, kind, negated } => {
                 let name = format!("IS JSON {}", kind.as_deref().unwrap_or("VALUE").to_uppercase());
                 let arg = self.bind(expr)?;

@@ -65,7 +65,9 @@ pub(super) fn bind(
     let others: Vec<GroupBy> = s.group_by.iter().filter(|g| !is_call(g, call)).cloned().collect();
     let keys = bind_keys(&mut exprs, &others)?;
     if keys.sets.len() > 1 {
-        return Err(unsupported("GROUPING SETS with a group window", call.span).hint("use the window table function: TABLE(TUMBLE(TABLE …))"));
+        return Err(
+            unsupported("GROUPING SETS with a group window", call.span).hint("use the window table function: TABLE(TUMBLE(TABLE …))")
+        );
     }
     let n_keys = keys.exprs.len();
     let key_exprs = keys.exprs.clone();

@@ -68,7 +68,9 @@ impl Binder<'_> {
                 })?,
                 None if column.ty.nullable => Expr::null(column.ty.clone()),
                 None => {
-                    return Err(Error::plan(format!("Column '{}' has no default value and does not allow NULLs", column.name)).at(insert.span));
+                    return Err(
+                        Error::plan(format!("Column '{}' has no default value and does not allow NULLs", column.name)).at(insert.span)
+                    );
                 }
             };
             items.push((column.name.clone(), e));
@@ -137,9 +139,7 @@ fn without_lengths(to: &SqlType, from: &SqlType) -> SqlType {
         (a, b) if a.is_character() && b.is_character() || a.is_binary() && b.is_binary() => b.clone(),
         (TypeKind::Array(a), TypeKind::Array(b)) => TypeKind::Array(Box::new(without_lengths(a, b))),
         (TypeKind::Multiset(a), TypeKind::Multiset(b)) => TypeKind::Multiset(Box::new(without_lengths(a, b))),
-        (TypeKind::Map(k, v), TypeKind::Map(k2, v2)) => {
-            TypeKind::Map(Box::new(without_lengths(k, k2)), Box::new(without_lengths(v, v2)))
-        }
+        (TypeKind::Map(k, v), TypeKind::Map(k2, v2)) => TypeKind::Map(Box::new(without_lengths(k, k2)), Box::new(without_lengths(v, v2))),
         (TypeKind::Row(a), TypeKind::Row(b)) if a.len() == b.len() => {
             // Field names do not matter, positions do.
             TypeKind::Row(a.iter().zip(b).map(|(a, b)| Field::new(b.name.clone(), without_lengths(&a.ty, &b.ty))).collect())

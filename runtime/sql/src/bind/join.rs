@@ -174,7 +174,8 @@ impl Binder<'_> {
         };
         let at = ExprBinder::new(self, cx.env, &left.scope, left.rel.schema.clone()).bind(time)?;
         let time_column = at.as_column().filter(|i| left.rel.schema[*i].time.is_some()).ok_or_else(|| {
-            Error::plan("Temporal table join currently only supports 'FOR SYSTEM_TIME AS OF' left table's time attribute field").at(time.span)
+            Error::plan("Temporal table join currently only supports 'FOR SYSTEM_TIME AS OF' left table's time attribute field")
+                .at(time.span)
         })?;
         let (join_kind, _) = join_kind(kind, condition, span)?;
         let width = left.rel.schema.len();

@@ -189,7 +189,9 @@ fn navigation_offset(e: &ast::Expr) -> Result<u32> {
 }
 
 enum Function {
-    Navigate { last: bool },
+    Navigate {
+        last: bool,
+    },
     Final,
     /// An aggregate or a function of the match.
     Other,
@@ -228,8 +230,8 @@ impl ExprBinder<'_, '_> {
         matching.reads(e, &mut reads)?;
         let ([row], false) = (reads.rows.as_slice(), reads.other) else { return Ok(None) };
         let exists = matching.exists(row);
-        let reference = matches!(e.kind, ast::ExprKind::Name(_))
-            || walk::as_call(e).is_some_and(|f| matches!(function(f), Function::Navigate { .. }));
+        let reference =
+            matches!(e.kind, ast::ExprKind::Name(_)) || walk::as_call(e).is_some_and(|f| matches!(function(f), Function::Navigate { .. }));
         if !(reference || exists || is_strict(e)) {
             return Ok(None);
         }
@@ -334,10 +336,50 @@ fn same_slot(a: &MatchSlot, b: &MatchSlot) -> bool {
 
 /// Functions that give NULL for NULL, as far as it is worth knowing here.
 const STRICT: [&str; 44] = [
-    "UPPER", "LOWER", "TRIM", "LTRIM", "RTRIM", "BTRIM", "SUBSTRING", "SUBSTR", "CHAR_LENGTH", "CHARACTER_LENGTH", "ABS", "ROUND", "FLOOR",
-    "CEIL", "CEILING", "TRUNCATE", "MOD", "POWER", "SQRT", "LN", "LOG10", "EXP", "SIGN", "EXTRACT", "YEAR", "QUARTER", "MONTH", "WEEK",
-    "DAYOFYEAR", "DAYOFMONTH", "DAYOFWEEK", "HOUR", "MINUTE", "SECOND", "TIMESTAMPADD", "TIMESTAMPDIFF", "DATE_FORMAT", "REPLACE",
-    "POSITION", "INITCAP", "CARDINALITY", "REGEXP_EXTRACT", "FIRST", "LAST",
+    "UPPER",
+    "LOWER",
+    "TRIM",
+    "LTRIM",
+    "RTRIM",
+    "BTRIM",
+    "SUBSTRING",
+    "SUBSTR",
+    "CHAR_LENGTH",
+    "CHARACTER_LENGTH",
+    "ABS",
+    "ROUND",
+    "FLOOR",
+    "CEIL",
+    "CEILING",
+    "TRUNCATE",
+    "MOD",
+    "POWER",
+    "SQRT",
+    "LN",
+    "LOG10",
+    "EXP",
+    "SIGN",
+    "EXTRACT",
+    "YEAR",
+    "QUARTER",
+    "MONTH",
+    "WEEK",
+    "DAYOFYEAR",
+    "DAYOFMONTH",
+    "DAYOFWEEK",
+    "HOUR",
+    "MINUTE",
+    "SECOND",
+    "TIMESTAMPADD",
+    "TIMESTAMPDIFF",
+    "DATE_FORMAT",
+    "REPLACE",
+    "POSITION",
+    "INITCAP",
+    "CARDINALITY",
+    "REGEXP_EXTRACT",
+    "FIRST",
+    "LAST",
 ];
 
 /// Whether an expression is NULL when all columns in it are.

@@ -40,7 +40,13 @@ impl Binder<'_> {
         let pattern = pattern
             .into_iter()
             .enumerate()
-            .map(|(i, e)| PatternElement { variable: e.name.name, min: e.min, max: e.max, greedy: e.greedy, condition: conditions[i].take() })
+            .map(|(i, e)| PatternElement {
+                variable: e.name.name,
+                min: e.min,
+                max: e.max,
+                greedy: e.greedy,
+                condition: conditions[i].take(),
+            })
             .collect();
         let within = clause.within.as_ref().map(|e| self.within(e, env)).transpose()?;
         let skip = skip_to(clause.after_match.as_ref(), &variables)?;
@@ -65,13 +71,7 @@ impl Binder<'_> {
     }
 
     /// Per variable of the pattern its condition. Definitions of other names are not looked at, as in Flink.
-    fn conditions(
-        &self,
-        clause: &ast::MatchRecognize,
-        variables: &Variables,
-        scope: &Scope,
-        env: &Env,
-    ) -> Result<Vec<Option<MatchExpr>>> {
+    fn conditions(&self, clause: &ast::MatchRecognize, variables: &Variables, scope: &Scope, env: &Env) -> Result<Vec<Option<MatchExpr>>> {
         let mut out: Vec<Option<MatchExpr>> = variables.names.iter().map(|_| None).collect();
         for (i, (name, e)) in clause.define.iter().enumerate() {
             if clause.define[..i].iter().any(|(n, _)| n.name == name.name) {
@@ -101,7 +101,8 @@ impl Binder<'_> {
         let bound = ExprBinder::new(self, env, &scope, schema(vec![])).bind(e)?;
         match constant(&bound) {
             Some(Datum::IntervalDayTime(millis)) if millis > 0 => Ok(millis),
-            _ => Err(Error::plan("Only constant intervals with millisecond resolution are supported as time constraints of patterns.").at(e.span)),
+            _ => Err(Error::plan("Only constant intervals with millisecond resolution are supported as time constraints of patterns.")
+                .at(e.span)),
         }
     }
 }

@@ -144,8 +144,12 @@ fn frame(binder: &mut ExprBinder<'_, '_>, f: &ast::Frame) -> Result<Frame> {
         Ok(match b {
             FrameBound::UnboundedPreceding if start => Bound::Unbounded,
             FrameBound::UnboundedFollowing if !start => Bound::Unbounded,
-            FrameBound::UnboundedPreceding => return Err(Error::plan("UNBOUNDED PRECEDING cannot be specified for the upper frame boundary")),
-            FrameBound::UnboundedFollowing => return Err(Error::plan("UNBOUNDED FOLLOWING cannot be specified for the lower frame boundary")),
+            FrameBound::UnboundedPreceding => {
+                return Err(Error::plan("UNBOUNDED PRECEDING cannot be specified for the upper frame boundary"));
+            }
+            FrameBound::UnboundedFollowing => {
+                return Err(Error::plan("UNBOUNDED FOLLOWING cannot be specified for the lower frame boundary"));
+            }
             FrameBound::CurrentRow => Bound::Preceding(0),
             FrameBound::Preceding(e) => Bound::Preceding(distance(binder, e, f.rows)?),
             FrameBound::Following(e) => Bound::Following(distance(binder, e, f.rows)?),
@@ -214,8 +218,7 @@ fn over_call(
             let arg = args.remove(0);
             let ty = arg.ty.with_nullable(arg.ty.nullable || !holds_current(frame));
             let arg = at(arg);
-            let call =
-                if upper == "FIRST_VALUE" { OverCall::FirstValue { arg, name, ty } } else { OverCall::LastValue { arg, name, ty } };
+            let call = if upper == "FIRST_VALUE" { OverCall::FirstValue { arg, name, ty } } else { OverCall::LastValue { arg, name, ty } };
             return Ok((call, true, false));
         }
         _ if sluice_functions::is_aggregate(&upper) => {
@@ -252,8 +255,9 @@ fn lag(binder: &mut ExprBinder<'_, '_>, f: &FunctionCall, lead: bool, name: Stri
     let (value, default) = match default {
         None => (value, None),
         Some(d) => {
-            ty = super::query::common_column_type(&[value.ty.clone(), d.ty.clone()])
-                .ok_or_else(|| Error::plan(format!("the default of {} is {}, its value {}", f.name, d.ty.kind, value.ty.kind)).at(f.span))?;
+            ty = super::query::common_column_type(&[value.ty.clone(), d.ty.clone()]).ok_or_else(|| {
+                Error::plan(format!("the default of {} is {}, its value {}", f.name, d.ty.kind, value.ty.kind)).at(f.span)
+            })?;
             ty.nullable = value.ty.nullable || d.ty.nullable;
             (coerce(value, &ty, f.span)?, Some(coerce(d, &ty, f.span)?))
         }
@@ -273,4 +277,3 @@ fn output(call: &OverCall) -> (String, sluice_batch::SqlType) {
         OverCall::PercentRank { name } | OverCall::CumeDist { name } => fraction(name),
     }
 }
-

@@ -138,11 +138,7 @@ impl Scope {
 
 fn row_fields(row: &Expr) -> Vec<(String, Expr)> {
     let TypeKind::Row(fields) = &row.ty.kind else { return vec![] };
-    fields
-        .iter()
-        .enumerate()
-        .filter_map(|(i, f)| Some((f.name.clone(), sluice_functions::field::row_field(row.clone(), i)?)))
-        .collect()
+    fields.iter().enumerate().filter_map(|(i, f)| Some((f.name.clone(), sluice_functions::field::row_field(row.clone(), i)?))).collect()
 }
 
 fn column_of(index: usize, schema: &[ColumnDef]) -> Expr {

@@ -101,15 +101,7 @@ impl Binder<'_> {
     }
 
     /// The select list, hidden columns for ORDER BY, DISTINCT.
-    fn list(
-        &self,
-        s: &ast::Select,
-        order_by: &[OrderBy],
-        rel: Rel,
-        names: &Names<'_>,
-        env: &Env,
-        null_allowed: bool,
-    ) -> Result<Selected> {
+    fn list(&self, s: &ast::Select, order_by: &[OrderBy], rel: Rel, names: &Names<'_>, env: &Env, null_allowed: bool) -> Result<Selected> {
         let mut binder = names.binder(self, env, rel);
         let mut items = self.items(s, &mut binder, names, null_allowed)?;
         let width = items.len();
@@ -145,9 +137,11 @@ impl Binder<'_> {
                         let taken: Vec<String> = items.iter().map(|i| i.name.clone()).collect();
                         let expr = match &names.grouping {
                             None => e,
-                            Some((_, keys, _)) => keys.iter().find(|(k, _)| build::same(k, &e)).map(|(_, c)| c.clone()).ok_or_else(|| {
-                                Error::plan(format!("Expression '{name}' is not being grouped")).at(*span)
-                            })?,
+                            Some((_, keys, _)) => keys
+                                .iter()
+                                .find(|(k, _)| build::same(k, &e))
+                                .map(|(_, c)| c.clone())
+                                .ok_or_else(|| Error::plan(format!("Expression '{name}' is not being grouped")).at(*span))?,
                         };
                         items.push(Item { name: unique_name(&name, &taken), expr, timeless: false });
                     }
@@ -176,7 +170,10 @@ fn derived_name(e: &ast::Expr, position: usize) -> String {
 fn project(input: Rel, items: Vec<Item>, span: Span) -> Rel {
     // `SELECT *` over what has just these columns in this order is the input itself.
     let same = items.len() == input.schema.len()
-        && items.iter().enumerate().all(|(i, item)| item.expr.as_column() == Some(i) && item.name == input.schema[i].name && !item.timeless);
+        && items
+            .iter()
+            .enumerate()
+            .all(|(i, item)| item.expr.as_column() == Some(i) && item.name == input.schema[i].name && !item.timeless);
     if same {
         return input;
     }

@@ -9,15 +9,7 @@ use crate::ast::{SetExpr, SetOperator};
 use crate::relation::{ColumnDef, Rel, RelKind};
 
 impl Binder<'_> {
-    pub(super) fn set_operation(
-        &self,
-        op: SetOperator,
-        all: bool,
-        left: &SetExpr,
-        right: &SetExpr,
-        env: &Env,
-        span: Span,
-    ) -> Result<Rel> {
+    pub(super) fn set_operation(&self, op: SetOperator, all: bool, left: &SetExpr, right: &SetExpr, env: &Env, span: Span) -> Result<Rel> {
         let name = match op {
             SetOperator::Union => "UNION",
             SetOperator::Intersect => "INTERSECT",

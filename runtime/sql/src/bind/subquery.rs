@@ -84,8 +84,10 @@ fn check_columns(left: usize, right: usize, span: Span) -> Result<()> {
     if left == right {
         return Ok(());
     }
-    Err(Error::plan(format!("Values passed to IN operator must have compatible types: {left} on the left, {right} columns in the subquery"))
-        .at(span))
+    Err(Error::plan(format!(
+        "Values passed to IN operator must have compatible types: {left} on the left, {right} columns in the subquery"
+    ))
+    .at(span))
 }
 
 impl ExprBinder<'_, '_> {
@@ -192,7 +194,9 @@ impl ExprBinder<'_, '_> {
     pub(super) fn exists_subquery(&mut self, query: &ast::Query, span: Span) -> Result<Expr> {
         let sub = self.sub(query, span)?;
         if !sub.conditions.is_empty() {
-            return Err(unsupported("a correlated EXISTS inside an expression", span).hint("it works as a condition of WHERE joined by AND"));
+            return Err(
+                unsupported("a correlated EXISTS inside an expression", span).hint("it works as a condition of WHERE joined by AND")
+            );
         }
         let counts = aggregate(sub.rel, vec![("COUNT", None)], span)?;
         let at = self.attach(counts, vec![], span)?;
@@ -219,14 +223,8 @@ fn aggregate(input: Rel, functions: Vec<(&str, Option<usize>)>, span: Span) -> R
             name: output,
         });
     }
-    let kind = RelKind::Aggregate {
-        input: Box::new(input),
-        keys: vec![],
-        grouping_sets: vec![vec![]],
-        calls,
-        window: None,
-        state_ttl: None,
-    };
+    let kind =
+        RelKind::Aggregate { input: Box::new(input), keys: vec![], grouping_sets: vec![vec![]], calls, window: None, state_ttl: None };
     Ok(build::rel(kind, columns, span))
 }
 

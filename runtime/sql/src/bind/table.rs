@@ -99,7 +99,8 @@ impl Binder<'_> {
             return Err(unsupported("a watermark on a nested field", watermark.span).hint("declare a computed column for it"));
         };
         let Some(column) = rel.schema.iter().position(|c| c.name == name.name) else {
-            let error = Error::plan(format!("The rowtime attribute field '{}' is not defined in the table schema", name.name)).at(name.span);
+            let error =
+                Error::plan(format!("The rowtime attribute field '{}' is not defined in the table schema", name.name)).at(name.span);
             return Err(did_you_mean(error, &name.name, rel.schema.iter().map(|c| c.name.as_str())));
         };
         check_rowtime(&rel.schema[column].ty, &name.name, name.span)?;

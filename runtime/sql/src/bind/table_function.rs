@@ -66,7 +66,9 @@ impl Binder<'_> {
             return Err(did_you_mean(error, &op, input.schema.iter().map(|c| c.name.as_str())));
         };
         if !input.schema[op_column].ty.kind.is_character() {
-            return Err(Error::plan(format!("The op column '{op}' must be of STRING type, but is {}", input.schema[op_column].ty)).at(call.span));
+            return Err(
+                Error::plan(format!("The op column '{op}' must be of STRING type, but is {}", input.schema[op_column].ty)).at(call.span)
+            );
         }
         let mut out = vec![("op".to_string(), TableArg::Descriptor(vec![op]))];
         if let Some(mapping) = self.map_argument(args[2], call, cx)? {
@@ -106,16 +108,22 @@ impl Binder<'_> {
             None => false,
             Some((_, TableArg::Value(Datum::String(s), _))) if **s == *"compile_time" => false,
             Some(_) => {
-                return Err(Error::plan("Argument 'load_completed_condition' of SNAPSHOT must be one of 'compile_time', 'user_time'").at(call.span));
+                return Err(
+                    Error::plan("Argument 'load_completed_condition' of SNAPSHOT must be one of 'compile_time', 'user_time'").at(call.span)
+                );
             }
         };
         match (user_time, value("load_completed_time").is_some()) {
             (true, false) => {
-                return Err(Error::plan("SNAPSHOT requires 'load_completed_time' when 'load_completed_condition' is 'user_time'.").at(call.span));
+                return Err(
+                    Error::plan("SNAPSHOT requires 'load_completed_time' when 'load_completed_condition' is 'user_time'.").at(call.span)
+                );
             }
             (false, true) => {
-                return Err(Error::plan("SNAPSHOT does not accept 'load_completed_time' when 'load_completed_condition' is not 'user_time'.")
-                    .at(call.span));
+                return Err(Error::plan(
+                    "SNAPSHOT does not accept 'load_completed_time' when 'load_completed_condition' is not 'user_time'.",
+                )
+                .at(call.span));
             }
             _ => {}
         }
@@ -193,7 +201,10 @@ fn check_kinds<'m>(kinds: impl Iterator<Item = &'m String>, lists: bool, span: S
                 .at(span));
             }
             if seen.contains(&name) {
-                return Err(Error::plan(format!("Invalid target mapping for argument 'op_mapping'. Duplicate change operation: '{name}'.")).at(span));
+                return Err(Error::plan(format!(
+                    "Invalid target mapping for argument 'op_mapping'. Duplicate change operation: '{name}'."
+                ))
+                .at(span));
             }
             seen.push(name);
         }
@@ -206,7 +217,9 @@ fn check_codes(mapping: &[(String, String)], span: Span) -> Result<()> {
     let mut seen: Vec<&str> = Vec::new();
     for code in mapping.iter().flat_map(|(k, _)| k.split(',').map(str::trim)) {
         if seen.contains(&code) {
-            return Err(Error::plan(format!("Invalid target mapping for argument 'op_mapping'. Duplicate operation code: '{code}'.")).at(span));
+            return Err(
+                Error::plan(format!("Invalid target mapping for argument 'op_mapping'. Duplicate operation code: '{code}'.")).at(span)
+            );
         }
         seen.push(code);
     }

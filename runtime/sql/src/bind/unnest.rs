@@ -65,10 +65,9 @@ impl Binder<'_> {
 fn element_columns(ty: &SqlType, span: Span) -> Result<Vec<ColumnDef>> {
     match &ty.kind {
         TypeKind::Array(element) | TypeKind::Multiset(element) => Ok(match &element.kind {
-            TypeKind::Row(fields) => fields
-                .iter()
-                .map(|f| build::column(f.name.clone(), f.ty.with_nullable(f.ty.nullable || element.nullable), None))
-                .collect(),
+            TypeKind::Row(fields) => {
+                fields.iter().map(|f| build::column(f.name.clone(), f.ty.with_nullable(f.ty.nullable || element.nullable), None)).collect()
+            }
             _ => vec![build::column("EXPR$0", element.as_ref().clone(), None)],
         }),
         TypeKind::Map(key, value) => {
@@ -100,4 +99,3 @@ fn name_columns(columns: &mut [ColumnDef], alias: Option<&TableAlias>, ordinalit
     }
     Ok(())
 }
-

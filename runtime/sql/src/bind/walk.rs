@@ -20,12 +20,9 @@ pub(super) fn children(e: &Expr) -> Vec<&Expr> {
         ExprKind::Like { expr, pattern, escape, .. } | ExprKind::SimilarTo { expr, pattern, escape, .. } => {
             [Some(expr), Some(pattern), escape.as_ref()].into_iter().flatten().map(|e| &**e).collect()
         }
-        ExprKind::Case { operand, branches, otherwise } => operand
-            .iter()
-            .map(|e| &**e)
-            .chain(branches.iter().flat_map(|(c, r)| [c, r]))
-            .chain(otherwise.iter().map(|e| &**e))
-            .collect(),
+        ExprKind::Case { operand, branches, otherwise } => {
+            operand.iter().map(|e| &**e).chain(branches.iter().flat_map(|(c, r)| [c, r])).chain(otherwise.iter().map(|e| &**e)).collect()
+        }
         ExprKind::Map(entries) => entries.iter().flat_map(|(k, v)| [k, v]).collect(),
         ExprKind::Function(call) => call_children(call),
     }

@@ -40,7 +40,8 @@ impl Binder<'_> {
             return Err(Error::plan(format!("Unsupported partitioning: {name} takes no PARTITION BY")).at(call.span));
         }
         let time = time_column(&input, args[1], &name, call)?;
-        let interval = |i: usize| -> Result<Option<Millis>> { args.get(i).copied().flatten().map(|a| self.interval(a, &name, call, cx)).transpose() };
+        let interval =
+            |i: usize| -> Result<Option<Millis>> { args.get(i).copied().flatten().map(|a| self.interval(a, &name, call, cx)).transpose() };
         let offset = |i: usize| Ok::<_, Error>(interval(i)?.unwrap_or(0));
         let window = match name.as_str() {
             "TUMBLE" => WindowSpec::Tumble { size: positive(interval(2)?, "size", call)?, offset: offset(3)? },
