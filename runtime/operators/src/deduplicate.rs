@@ -1,5 +1,7 @@
 //! `ROW_NUMBER() … = 1` ordered by a time attribute (Flink: `operators/deduplicate`).
 
+use std::collections::BTreeMap;
+
 use arrow::array::Array;
 use sluice_batch::{Batch, Error, Millis, Result, RowKind, WATERMARK_NONE};
 
@@ -18,6 +20,8 @@ pub struct Deduplicate {
     state: KeyedRows,
     /// First rows: keys that have been emitted.
     emitted: KeyedRows,
+    /// First rows: when which keys are due. A key whose row was replaced by an earlier one is there twice.
+    timers: BTreeMap<Millis, Vec<Box<[u8]>>>,
     watermark: Millis,
     late: u64,
 }
@@ -30,6 +34,7 @@ impl Deduplicate {
             // Rows that wait for the watermark must not get lost.
             state: KeyedRows::new(if spec.keep_last || spec.mini_batch { spec.state_ttl } else { 0 }),
             emitted: KeyedRows::new(spec.state_ttl),
+            timers: BTreeMap::new(),
             watermark: WATERMARK_NONE,
             late: 0,
             spec,
@@ -67,6 +72,7 @@ impl Deduplicate {
             let earlier = self.state.get(key, out.now()).is_some_and(|(_, before)| before <= time);
             if !earlier && self.emitted.get(key, out.now()).is_none() {
                 self.state.put(key, rows.get(row), time, out.now());
+                self.timers.entry(time).or_default().push(key.into());
             }
         }
         Ok(())
@@ -124,14 +130,15 @@ impl Operator for Deduplicate {
         if !self.waits() {
             return Ok(());
         }
-        let mut due: Vec<(Millis, Vec<u8>, Vec<u8>)> =
-            self.state.iter().filter(|(.., time)| *time <= now).map(|(k, r, t)| (t, k.to_vec(), r.to_vec())).collect();
-        due.sort_unstable();
         let mut changes = Changelog::default();
-        for (_, key, row) in &due {
-            changes.stored(RowKind::Insert, row);
-            self.state.remove(key);
-            self.emitted.put(key, &[], 0, out.now());
+        while let Some(entry) = self.timers.first_entry().filter(|e| *e.key() <= now) {
+            let (time, keys) = entry.remove_entry();
+            for key in keys {
+                let Some((row, _)) = self.state.get(&key, out.now()).filter(|(_, t)| *t == time) else { continue };
+                changes.stored(RowKind::Insert, row);
+                self.state.remove(&key);
+                self.emitted.put(&key, &[], 0, out.now());
+            }
         }
         if !changes.is_empty() {
             out.emit(changes.finish(&self.rows, &[])?);
@@ -165,6 +172,9 @@ impl Operator for Deduplicate {
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {
         self.state.restore("rows", input)?;
+        if self.waits() {
+            self.state.iter().for_each(|(key, _, time)| self.timers.entry(time).or_default().push(key.into()));
+        }
         self.emitted.restore("emitted", input)
     }
 }

@@ -28,6 +28,7 @@ mod test_functions;
 #[cfg(test)]
 mod testing;
 pub mod time;
+mod top_n;
 mod union;
 mod unnest;
 mod upsert_materialize;

@@ -397,7 +397,7 @@ pub fn build(spec: &OperatorSpec) -> Result<Box<dyn Operator>> {
         S::IntervalJoin(_) => return unsupported("IntervalJoin"),
         S::WindowJoin(_) => return unsupported("WindowJoin"),
         S::TemporalJoin(_) => return unsupported("TemporalJoin"),
-        S::TopN(_) => return unsupported("TopN"),
+        S::TopN(s) => Box::new(crate::top_n::TopN::new(s)?),
         S::WindowTopN(_) => return unsupported("WindowTopN"),
         S::Deduplicate(s) => match s.window_end {
             None => Box::new(crate::deduplicate::Deduplicate::new(s)?),
