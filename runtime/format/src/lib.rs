@@ -2,6 +2,7 @@
 //!
 //! A format is made once a table from its options; a decoder is fed records and gives columns of the *projected* schema only.
 
+mod avro;
 mod changelog_json;
 mod column;
 mod csv;

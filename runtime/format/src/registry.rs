@@ -20,23 +20,12 @@ pub(crate) struct Format {
 const REGISTRY: &[Format] = &[
     crate::json::FORMAT,
     crate::csv::FORMAT,
-    unsupported("avro"),
-    unsupported("avro-confluent"),
+    crate::avro::PLAIN,
+    crate::avro::CONFLUENT,
     crate::debezium_json::FORMAT,
     crate::raw::FORMAT,
     crate::changelog_json::FORMAT,
 ];
-
-const fn unsupported(name: &'static str) -> Format {
-    Format {
-        name,
-        read: Some(|_| Ok(insert_only())),
-        write: Some(|_, _| Ok(insert_only())),
-        decoder: |options, _, _| Err(Error::unsupported(format!("reading format '{}'", options.format)).at(options.span)),
-        encoder: |options, _, _| Err(Error::unsupported(format!("writing format '{}'", options.format)).at(options.span)),
-        metadata: Vec::new,
-    }
-}
 
 pub(crate) fn insert_only() -> FormatInfo {
     FormatInfo { changelog: ChangelogMode::InsertOnly, delete_by_key: false }

@@ -301,6 +301,12 @@ impl DecimalParts {
     }
 }
 
+/// A decimal of one scale as one of another, rounded half-up; `None` if it does not fit the precision.
+pub(crate) fn rescale(unscaled: i128, from: u8, precision: u8, scale: u8) -> Option<i128> {
+    let mantissa = i128::try_from(unscaled.unsigned_abs()).ok()?;
+    DecimalParts { negative: unscaled < 0, mantissa, exponent: -i64::from(from), rest: 0 }.round(precision, scale)
+}
+
 /// `BigDecimal.toPlainString`: all digits of the scale.
 pub(crate) fn write_decimal_plain(out: &mut Vec<u8>, unscaled: i128, scale: u8) {
     let mut buffer = itoa::Buffer::new();
