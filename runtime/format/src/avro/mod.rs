@@ -87,11 +87,7 @@ impl ConfluentOptions {
         if let Some(schema) = schema {
             AvroSchema::parse(&schema.value).map_err(|e| e.into_plan().at(schema.span))?;
         }
-        Ok(Self {
-            registry: RegistryOptions::new(options)?,
-            subject: options.string("subject"),
-            schema: schema.map(|s| s.value.clone()),
-        })
+        Ok(Self { registry: RegistryOptions::new(options)?, subject: options.string("subject"), schema: schema.map(|s| s.value.clone()) })
     }
 }
 

@@ -258,7 +258,8 @@ fn record(fields: &[Field], name: &str, legacy: bool) -> Result<Value> {
         if field.name.is_empty() || !field.name.chars().all(letters) || field.name.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(Error::plan(format!("column '{}': Avro names have only letters, digits and _", field.name)));
         }
-        let ty = convert(&field.ty, &format!("{name}_{}", field.name), legacy).map_err(|e| e.context(format!("column '{}'", field.name)))?;
+        let ty =
+            convert(&field.ty, &format!("{name}_{}", field.name), legacy).map_err(|e| e.context(format!("column '{}'", field.name)))?;
         let mut entry = json!({ "name": field.name, "type": ty });
         if field.ty.nullable {
             entry["default"] = Value::Null;

@@ -207,11 +207,7 @@ fn scaled(value: i64, scale: Scale) -> Result<i64> {
     }
 }
 
-fn write_block(
-    out: &mut Vec<u8>,
-    items: std::ops::Range<usize>,
-    mut write: impl FnMut(&mut Vec<u8>, usize) -> Result<()>,
-) -> Result<()> {
+fn write_block(out: &mut Vec<u8>, items: std::ops::Range<usize>, mut write: impl FnMut(&mut Vec<u8>, usize) -> Result<()>) -> Result<()> {
     if !items.is_empty() {
         write_long(out, items.len() as i64);
         for i in items {
