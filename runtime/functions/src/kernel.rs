@@ -270,6 +270,8 @@ impl<'a, A: Array + 'static> Column<'a, A> {
 pub enum P {
     /// CHAR/VARCHAR; other atomic values are cast to STRING.
     Str,
+    /// CHAR/VARCHAR only: Flink's newer functions cast nothing.
+    Chars,
     /// BINARY/VARBINARY.
     Binary,
     /// CHAR/VARCHAR or BINARY/VARBINARY, as it is.
@@ -295,7 +297,7 @@ pub enum P {
 impl P {
     fn name(self) -> &'static str {
         match self {
-            P::Str => "<CHARACTER>",
+            P::Str | P::Chars => "<CHARACTER>",
             P::Binary => "<BINARY>",
             P::StrOrBinary => "<CHARACTER or BINARY>",
             P::Bool => "<BOOLEAN>",
@@ -315,6 +317,8 @@ impl P {
         match self {
             P::Str if from.is_character() => Some(from.clone()),
             P::Str => (is_atomic(from) && !from.is_binary()).then_some(TypeKind::STRING),
+            P::Chars if *from == TypeKind::Null => Some(TypeKind::STRING),
+            P::Chars => same(from.is_character()),
             P::Binary if *from == TypeKind::Null => Some(TypeKind::BYTES),
             P::Binary => same(from.is_binary()),
             P::StrOrBinary if *from == TypeKind::Null => Some(TypeKind::STRING),

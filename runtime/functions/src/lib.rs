@@ -10,6 +10,7 @@ pub mod kernel;
 mod operator;
 mod regex;
 mod registry;
+mod string;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod typing;

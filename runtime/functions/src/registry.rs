@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use hashbrown::HashMap;
 use sluice_batch::Error;
 
-use crate::{AggregateDeclaration, Declaration, operator};
+use crate::{AggregateDeclaration, Declaration, operator, string};
 
 /// Scalar functions and operators, one entry a family (a file).
 static REGISTRY: &[&[Declaration]] = &[
@@ -14,6 +14,12 @@ static REGISTRY: &[&[Declaration]] = &[
     operator::like::FUNCTIONS,
     operator::membership::FUNCTIONS,
     operator::truth::FUNCTIONS,
+    string::basic::FUNCTIONS,
+    string::concat::FUNCTIONS,
+    string::encode::FUNCTIONS,
+    string::printf::FUNCTIONS,
+    string::regexp::FUNCTIONS,
+    string::search::FUNCTIONS,
 ];
 
 /// Aggregate functions, one entry a family.
