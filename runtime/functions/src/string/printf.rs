@@ -33,13 +33,7 @@ impl sluice_batch::ScalarFunction for Printf {
         "PRINTF"
     }
 
-    fn eval(
-        &self,
-        args: &[sluice_batch::Value],
-        rows: usize,
-        ty: &SqlType,
-        cx: &sluice_batch::EvalContext,
-    ) -> Result<sluice_batch::Value> {
+    fn eval(&self, args: &[sluice_batch::Value], rows: usize, ty: &SqlType, cx: &sluice_batch::EvalContext) -> Result<sluice_batch::Value> {
         let args = Args::new(args, rows, ty, cx, true);
         let out = self.body(&args)?;
         Ok(if args.is_scalar() { sluice_batch::Value::Scalar(out) } else { sluice_batch::Value::Array(out) })

@@ -15,9 +15,18 @@ pub(crate) static FUNCTIONS: &[Declaration] = &[
     Declaration { names: &["SPLIT_INDEX"], bind: split_index_bind },
     Declaration { names: &["STARTSWITH"], bind: |c| affix(c, "STARTSWITH", |a| affixes(a, |s, p| s.starts_with(p), <[u8]>::starts_with)) },
     Declaration { names: &["ENDSWITH"], bind: |c| affix(c, "ENDSWITH", |a| affixes(a, |s, p| s.ends_with(p), <[u8]>::ends_with)) },
-    Declaration { names: &["IS_ALPHA"], bind: |c| kind_test(c, "IS_ALPHA", |_| false, |a| test(a, |s| s.chars().all(char::is_alphabetic))) },
-    Declaration { names: &["IS_DIGIT"], bind: |c| kind_test(c, "IS_DIGIT", TypeKind::is_integer, |a| test(a, |s| s.chars().all(char::is_numeric))) },
-    Declaration { names: &["IS_DECIMAL"], bind: |c| kind_test(c, "IS_DECIMAL", TypeKind::is_numeric, |a| test(a, |s| parse::double(s).is_some())) },
+    Declaration {
+        names: &["IS_ALPHA"],
+        bind: |c| kind_test(c, "IS_ALPHA", |_| false, |a| test(a, |s| s.chars().all(char::is_alphabetic))),
+    },
+    Declaration {
+        names: &["IS_DIGIT"],
+        bind: |c| kind_test(c, "IS_DIGIT", TypeKind::is_integer, |a| test(a, |s| s.chars().all(char::is_numeric))),
+    },
+    Declaration {
+        names: &["IS_DECIMAL"],
+        bind: |c| kind_test(c, "IS_DECIMAL", TypeKind::is_numeric, |a| test(a, |s| parse::double(s).is_some())),
+    },
 ];
 
 /// The position (from 1) of `needle` at or behind position `from`; 0 if there is none.

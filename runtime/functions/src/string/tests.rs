@@ -50,7 +50,12 @@ fn basic() {
         ("REPLACE", vec![t("hello"), t("l"), t("LL")], s("heLLLLo"), STRING),
         ("TRANSLATE", vec![t("www.apache.org"), t("abcae"), t("12345")], s("www.1p13h5.org"), STRING),
         ("TRANSLATE", vec![t("a"), Expr::null(TypeKind::STRING.nullable()), t("x")], s("a"), STRING),
-        ("OVERLAY", vec![typed(s("xxxxxtest"), TypeKind::Char(9)), typed(s("xxxx"), TypeKind::Char(4)), i(6)], s("xxxxxxxxx"), "VARCHAR(13) NOT NULL"),
+        (
+            "OVERLAY",
+            vec![typed(s("xxxxxtest"), TypeKind::Char(9)), typed(s("xxxx"), TypeKind::Char(4)), i(6)],
+            s("xxxxxxxxx"),
+            "VARCHAR(13) NOT NULL",
+        ),
         ("OVERLAY", vec![t("xxxxxtest"), t("xxxx"), i(6), i(2)], s("xxxxxxxxxst"), STRING),
     ]);
     assert!(call("BTRIM", vec![i(1)]).is_err());
@@ -136,7 +141,9 @@ fn regular_expressions() {
         ("REGEXP_REPLACE", vec![t("foobar"), t("o+"), t("$1")], s("f$1bar"), "STRING"),
         ("REGEXP_SUBSTR", vec![t("100-200, 300-400"), t("(\\d+)-(\\d+)$")], s("300-400"), "STRING"),
     ]);
-    for (name, args) in [("REGEXP_EXTRACT", vec![t("a"), t("(")]), ("REGEXP_REPLACE", vec![t("a"), t("("), t("x")]), ("REGEXP_COUNT", vec![i(1), t("a")])] {
+    for (name, args) in
+        [("REGEXP_EXTRACT", vec![t("a"), t("(")]), ("REGEXP_REPLACE", vec![t("a"), t("("), t("x")]), ("REGEXP_COUNT", vec![i(1), t("a")])]
+    {
         assert!(call(name, args).is_err(), "{name}");
     }
 }
@@ -150,8 +157,18 @@ fn printf() {
         ("PRINTF", p("%08d", vec![i(1024)]), s("00001024"), "STRING"),
         ("PRINTF", p("%d", vec![t("x")]), Null, "STRING"),
         ("PRINTF", p("%,d|%+d|%(d|%-5d|", vec![i(1_234_567), i(5), i(-5), i(7)]), s("1,234,567|+5|(5)|7    |"), "STRING"),
-        ("PRINTF", p("%.2f %f %e", vec![lit(Double(1.005)), lit(Double(2.5)), lit(Double(1500.0))]), s("1.00 2.500000 1.500000e+03"), "STRING"),
-        ("PRINTF", p("%s %.1f", vec![typed(Decimal(1024), TypeKind::Decimal(4, 2)), typed(Decimal(1025), TypeKind::Decimal(4, 2))]), s("10.24 10.3"), "STRING"),
+        (
+            "PRINTF",
+            p("%.2f %f %e", vec![lit(Double(1.005)), lit(Double(2.5)), lit(Double(1500.0))]),
+            s("1.00 2.500000 1.500000e+03"),
+            "STRING",
+        ),
+        (
+            "PRINTF",
+            p("%s %.1f", vec![typed(Decimal(1024), TypeKind::Decimal(4, 2)), typed(Decimal(1025), TypeKind::Decimal(4, 2))]),
+            s("10.24 10.3"),
+            "STRING",
+        ),
         ("PRINTF", p("%2$s%1$S%%%x", vec![t("a"), t("b"), i(255)]), Null, "STRING"),
         ("PRINTF", p("%2$s%1$S%%", vec![t("a"), t("b")]), s("bA%"), "STRING"),
         ("PRINTF", p("%s", vec![lit(Timestamp(1_722_335_040_000_000))]), s("2024-07-30T10:24"), "STRING"),
