@@ -10,6 +10,7 @@ use sluice_connect::ScanColumn;
 use sluice_format::ChangelogMode;
 use sluice_operators::spec::{JoinSpec, OperatorSpec, OverTime, RankKind, TopNSpec, WindowInput};
 
+use crate::expressions::is_cast;
 use crate::{Graph, Node, NodeKind};
 
 /// The plan as `EXPLAIN` and `sluice plan` print it.
@@ -430,8 +431,11 @@ pub(crate) fn expr(e: &Expr, input: &[String]) -> String {
         ExprKind::Literal(Datum::IntervalDayTime(ms)) => interval(*ms),
         ExprKind::Literal(d) => sluice_batch::datum::Display(d, &e.ty).to_string(),
         ExprKind::Call { function, args } => match (function.name(), &args[..]) {
-            (op, [a, b]) if !op.chars().any(|c| c.is_alphanumeric() || c == '(') => format!("({} {op} {})", expr(a, input), expr(b, input)),
-            ("CAST", [a]) => format!("CAST({} AS {})", expr(a, input), e.ty.kind),
+            (op, [a, b]) if op.starts_with("IS ") || op == "LIKE" || !op.chars().any(char::is_alphanumeric) => format!("({} {op} {})", expr(a, input), expr(b, input)),
+            (name, [a]) if is_cast(name) => {
+                let cast = if name.starts_with("TRY") { "TRY_CAST" } else { "CAST" };
+                format!("{cast}({} AS {})", expr(a, input), e.ty.kind)
+            }
             (name, args) => format!("{name}({})", list(args, ", ")),
         },
         ExprKind::And(v) => format!("({})", list(v, " AND ")),

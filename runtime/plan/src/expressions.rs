@@ -74,10 +74,9 @@ pub(crate) fn mirrored(op: &str) -> &'static str {
     }
 }
 
-/// Whether a call is a cast (of any name: CAST, TRY_CAST, reinterpreting ones).
+/// Whether a call is a cast: `CAST[INT]`, `TRY_CAST[INT]`.
 pub(crate) fn is_cast(name: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    name == "CAST" || name.starts_with("CAST(") || name.starts_with("CAST ") || name.starts_with("CAST:") || name == "REINTERPRET"
+    name.starts_with("CAST[") || name.starts_with("TRY_CAST[")
 }
 
 /// The expression below casts.

@@ -18,6 +18,8 @@ use crate::translate::{Planner, table_spec};
 /// An INSERT's target as the planner needs it.
 struct Target<'a> {
     table: &'a Table,
+    /// Names of the columns that are written.
+    names: Vec<String>,
     info: SinkInfo,
     /// Positions in the rows that are written.
     key: Option<Vec<usize>>,
@@ -25,16 +27,25 @@ struct Target<'a> {
     span: Span,
 }
 
+impl Target<'_> {
+    fn list<'c>(&self, columns: impl IntoIterator<Item = &'c usize>) -> String {
+        columns.into_iter().filter_map(|c| self.names.get(*c)).map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+}
+
 impl Planner<'_> {
     pub(crate) fn sink(&mut self, statement: &BoundStatement) -> Result<usize> {
         let BoundStatement::Insert { table, columns, query, options, on_conflict, span } = statement else {
             return Err(Error::plan("internal: not an INSERT"));
         };
-        let spec = table_spec(table, options);
+        // INSERT OVERWRITE: the binder has checked that the sink can; new files replace nothing.
+        let options: Vec<_> = options.iter().filter(|(key, _)| key != "overwrite").cloned().collect();
+        let spec = table_spec(table, &options);
         let info = sluice_connect::sink_info(&spec)?;
         let position = |c: &usize| columns.iter().position(|x| x == c);
         let key = table.primary_key.as_ref().and_then(|k| k.iter().map(position).collect::<Option<Vec<_>>>());
-        let target = Target { table, info, key, on_conflict: on_conflict.as_ref().map(|c| conflict(c)), span: *span };
+        let names = columns.iter().filter_map(|c| table.columns.get(*c)).map(|c| c.name.clone()).collect();
+        let target = Target { table, names, info, key, on_conflict: on_conflict.as_ref().map(|c| conflict(c)), span: *span };
         let query_node = self.exact(query)?;
         let node = self.constraints(query_node, table, columns);
         let (node, wants) = self.into_sink(node, &target)?;
@@ -106,8 +117,8 @@ impl Planner<'_> {
         if self.settings.require_on_conflict && !matches && conflict.is_none() {
             let message = format!(
                 "The query has an upsert key that differs from the primary key of the sink table '{name}'. Primary key: [{}], upsert keys: [{}]",
-                self.names(node, key.iter().copied()),
-                self.node(node).keys.iter().map(|k| format!("[{}]", self.names(node, k.iter().copied()))).collect::<Vec<_>>().join(", ")
+                target.list(&key),
+                self.node(node).keys.iter().map(|k| format!("[{}]", target.list(k))).collect::<Vec<_>>().join(", ")
             );
             return Err(Error::plan(message)
                 .hint("add ON CONFLICT DO DEDUPLICATE (or NOTHING, ERROR), or set 'table.exec.sink.require-on-conflict' = 'false'")
@@ -120,12 +131,12 @@ impl Planner<'_> {
         };
         if !matches && !insert_only {
             let query = match self.node(node).keys.first() {
-                Some(k) => format!("the query's rows are told apart by ({})", self.names(node, k.iter().copied())),
+                Some(k) => format!("the query's rows are told apart by ({})", target.list(k)),
                 None => "the query's rows have no key".into(),
             };
             let what =
                 if materialize { "rows are kept per sink key to settle conflicts" } else { "rows of one key may overwrite each other" };
-            self.warnings.push(format!("sink '{name}' has the key ({}) but {query}: {what}", self.names(node, key.iter().copied())));
+            self.warnings.push(format!("sink '{name}' has the key ({}) but {query}: {what}", target.list(&key)));
         }
         if !materialize {
             return Ok((node, Wants::Avoids));
@@ -147,10 +158,6 @@ impl Planner<'_> {
             n.state = state;
         });
         Ok((node, Wants::Refuses))
-    }
-
-    fn names(&self, node: usize, columns: impl Iterator<Item = usize>) -> String {
-        columns.filter_map(|c| self.node(node).schema.get(c)).map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     fn constraints(&mut self, node: usize, table: &Table, columns: &[usize]) -> usize {

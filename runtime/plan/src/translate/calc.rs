@@ -91,7 +91,7 @@ impl Planner<'_> {
         let input = self.node(node);
         // Nothing to do: all columns as they are.
         let identity = |p: &Vec<(Expr, ColumnDef)>| {
-            p.len() == input.schema.len() && p.iter().enumerate().all(|(i, (e, c))| e.as_column() == Some(i) && *c == input.schema[i])
+            p.len() == input.schema.len() && p.iter().enumerate().all(|(i, (e, _))| e.as_column() == Some(i))
         };
         let project = project.filter(|p| !identity(p));
         if filter.is_none() && project.is_none() {

@@ -1,6 +1,6 @@
 //! A join's condition taken apart: equalities, a time interval, and the rest.
 
-use sluice_batch::{Datum, Expr, ExprKind, Millis};
+use sluice_batch::{Datum, Expr, ExprKind, Millis, TypeKind};
 use sluice_sql::relation::Rel;
 
 use crate::expressions::{call, columns, comparison, conjuncts, constant, equality, mirrored, null_safe_equality, without_casts};
@@ -135,9 +135,17 @@ fn equal_sides(a: &Expr, b: &Expr, width: usize, null_safe: bool) -> Option<Equa
 
 /// `column ± constant interval`: the column and the milliseconds added to it.
 fn shifted_column(expr: &Expr) -> Option<(usize, Millis)> {
-    let expr = without_casts(expr);
     if let ExprKind::Column(c) = expr.kind {
         return Some((c, 0));
+    }
+    // Only casts between precisions keep the instant.
+    let below = without_casts(expr);
+    if !std::ptr::eq(below, expr) {
+        let same = matches!(
+            (&below.ty.kind, &expr.ty.kind),
+            (TypeKind::Timestamp(_), TypeKind::Timestamp(_)) | (TypeKind::TimestampLtz(_), TypeKind::TimestampLtz(_))
+        );
+        return if same { shifted_column(below) } else { None };
     }
     let (op, [a, b]) = call(expr)? else { return None };
     let interval = |e: &Expr| match constant(e) {

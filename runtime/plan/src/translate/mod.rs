@@ -181,17 +181,20 @@ impl Planner<'_> {
     pub(crate) fn narrow(&mut self, stream: &Stream, columns: &[usize], schema: &Schema) -> Result<usize> {
         let at = stream.columns(columns)?;
         let width = self.node(stream.node).schema.len();
-        let same_names = || columns.iter().zip(self.node(stream.node).schema.iter()).all(|(c, have)| schema[*c] == *have);
-        if at.len() == width && at.iter().enumerate().all(|(i, c)| i == *c) && same_names() {
+        if at.len() == width && at.iter().enumerate().all(|(i, c)| i == *c) {
             return Ok(stream.node);
         }
         let project = columns.iter().zip(&at).map(|(c, at)| (Expr::column(*at, schema[*c].ty.clone()), schema[*c].clone())).collect();
         Ok(self.calc(stream.node, None, Some(project)))
     }
 
-    /// [`Planner::narrow`] to a set of columns, and where each is afterwards.
+    /// [`Planner::narrow`] to a set of columns in any order, and where each is afterwards.
     pub(crate) fn narrow_to(&mut self, stream: &Stream, columns: &Needed, schema: &Schema) -> Result<Stream> {
         let wanted: Vec<usize> = columns.iter().copied().collect();
+        let at: Needed = stream.columns(&wanted)?.into_iter().collect();
+        if at.len() == wanted.len() && at.len() == self.node(stream.node).schema.len() {
+            return Ok(stream.clone());
+        }
         let node = self.narrow(stream, &wanted, schema)?;
         let mut map = vec![None; schema.len()];
         wanted.iter().enumerate().for_each(|(i, c)| map[*c] = Some(i));

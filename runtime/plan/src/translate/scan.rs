@@ -50,8 +50,8 @@ impl Planner<'_> {
         let mut schema = vec![];
         for c in &scanned {
             let column = &table.columns[*c];
-            let time = columns.iter().position(|x| x == c).and_then(|i| rel.schema.get(i)).and_then(|d| d.time);
-            schema.push(ColumnDef { name: column.name.clone(), ty: column.ty.clone(), time });
+            let bound = columns.iter().position(|x| x == c).and_then(|i| rel.schema.get(i)).cloned();
+            schema.push(bound.unwrap_or_else(|| crate::node::column(&column.name, column.ty.clone())));
         }
         check_metadata(table, &spec)?;
         let request = ScanRequest {
