@@ -431,7 +431,9 @@ pub(crate) fn expr(e: &Expr, input: &[String]) -> String {
         ExprKind::Literal(Datum::IntervalDayTime(ms)) => interval(*ms),
         ExprKind::Literal(d) => sluice_batch::datum::Display(d, &e.ty).to_string(),
         ExprKind::Call { function, args } => match (function.name(), &args[..]) {
-            (op, [a, b]) if op.starts_with("IS ") || op == "LIKE" || !op.chars().any(char::is_alphanumeric) => format!("({} {op} {})", expr(a, input), expr(b, input)),
+            (op, [a, b]) if op.starts_with("IS ") || op == "LIKE" || !op.chars().any(char::is_alphanumeric) => {
+                format!("({} {op} {})", expr(a, input), expr(b, input))
+            }
             (name, [a]) if is_cast(name) => {
                 let cast = if name.starts_with("TRY") { "TRY_CAST" } else { "CAST" };
                 format!("{cast}({} AS {})", expr(a, input), e.ty.kind)

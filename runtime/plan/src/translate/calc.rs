@@ -90,9 +90,8 @@ impl Planner<'_> {
     fn new_calc(&mut self, node: usize, filter: Option<Expr>, project: Option<Vec<(Expr, ColumnDef)>>) -> usize {
         let input = self.node(node);
         // Nothing to do: all columns as they are.
-        let identity = |p: &Vec<(Expr, ColumnDef)>| {
-            p.len() == input.schema.len() && p.iter().enumerate().all(|(i, (e, _))| e.as_column() == Some(i))
-        };
+        let identity =
+            |p: &Vec<(Expr, ColumnDef)>| p.len() == input.schema.len() && p.iter().enumerate().all(|(i, (e, _))| e.as_column() == Some(i));
         let project = project.filter(|p| !identity(p));
         if filter.is_none() && project.is_none() {
             return node;
