@@ -209,11 +209,10 @@ impl<'a> Cursor<'a> {
         let Some(unit) = self.hex4(self.pos + 2) else { return self.syntax("bad \\u escape in a string") };
         self.pos += 6;
         let mut code = unit;
-        if (0xD800..0xDC00).contains(&unit) && self.bytes.get(self.pos..self.pos + 2) == Some(b"\\u") {
-            if let Some(low) = self.hex4(self.pos + 2).filter(|low| (0xDC00..0xE000).contains(low)) {
-                code = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
-                self.pos += 6;
-            }
+        let is_high = (0xD800..0xDC00).contains(&unit) && self.bytes.get(self.pos..self.pos + 2) == Some(b"\\u");
+        if let Some(low) = self.hex4(self.pos + 2).filter(|low| is_high && (0xDC00..0xE000).contains(low)) {
+            code = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
+            self.pos += 6;
         }
         let mut buffer = [0; 4];
         out.extend_from_slice(char::from_u32(code).unwrap_or('?').encode_utf8(&mut buffer).as_bytes());

@@ -30,7 +30,7 @@ fn numbers_have_exactly_their_bytes() {
                 assert!(decoder.decode(Some(&[0; 9])).is_err());
             }
             let read = rows(decoder.as_mut(), &types);
-            assert_eq!(read[0].1, [value.clone()]);
+            assert_eq!(read[0].1, std::slice::from_ref(&value));
             assert_eq!(read[1].1, [Datum::Null]);
             let mut records = Records::default();
             new_encoder("raw", given, &columns).encode(&batch(&columns, &[vec![value.clone()], vec![Datum::Null]]), &mut records).unwrap();
