@@ -33,8 +33,15 @@ pub(super) fn time_of(expr: &Expr, schema: &[ColumnDef]) -> Option<TimeAttribute
     }
 }
 
-/// A projection; time attributes go through plain columns.
+/// A projection; time attributes go through plain columns. One that only names columns anew does so in its input where it can.
 pub(super) fn project(input: Rel, items: Vec<(String, Expr)>, span: Span) -> Rel {
+    let named_by_us = matches!(
+        input.kind,
+        RelKind::Project { .. } | RelKind::Aggregate { .. } | RelKind::GroupWindow { .. } | RelKind::Over { .. } | RelKind::MatchRecognize { .. }
+    );
+    if named_by_us && items.len() == input.schema.len() && items.iter().enumerate().all(|(i, (_, e))| e.as_column() == Some(i)) {
+        return rename(input, &items.into_iter().map(|(name, _)| name).collect::<Vec<_>>());
+    }
     let schema = items.iter().map(|(name, e)| column(name.clone(), e.ty.clone(), time_of(e, &input.schema))).collect();
     let exprs = items.into_iter().map(|(_, e)| e).collect();
     rel(RelKind::Project { input: Box::new(input), exprs }, schema, span)

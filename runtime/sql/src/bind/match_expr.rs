@@ -19,6 +19,8 @@ pub(super) struct Variables {
     /// Whether the pattern always gives the variable a row.
     pub required: Vec<bool>,
     pub subsets: Vec<(String, Vec<usize>)>,
+    /// Defined, but not in the pattern: they never have a row.
+    pub unmatched: Vec<String>,
     pub input: Schema,
     /// The time attribute's column.
     pub time: usize,
@@ -28,7 +30,9 @@ impl Variables {
     /// Positions of a variable's or subset's members.
     pub fn find(&self, name: &str) -> Option<Vec<usize>> {
         let variable = self.names.iter().position(|n| n == name).map(|i| vec![i]);
-        variable.or_else(|| self.subsets.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()))
+        let subset = || self.subsets.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
+        let unmatched = || self.unmatched.iter().any(|n| n == name).then(|| vec![UNMATCHED]);
+        variable.or_else(subset).or_else(unmatched)
     }
 
     pub fn unknown(&self, name: &Ident) -> Error {
@@ -44,6 +48,9 @@ pub(super) struct Matching<'b> {
     pub defining: Option<usize>,
     pub slots: Vec<MatchSlot>,
 }
+
+/// Stands for the rows of a variable that is not in the pattern.
+const UNMATCHED: usize = usize::MAX;
 
 /// One row of a match: the `offset`-th from the end or start of the rows of the variables (none: all rows).
 #[derive(Clone, PartialEq)]
@@ -65,6 +72,9 @@ struct Reads {
 impl Matching<'_> {
     /// Whether the row is always there.
     fn exists(&self, row: &Row) -> bool {
+        if row.variables == [UNMATCHED] {
+            return false;
+        }
         let bound = |v: &usize| match self.defining {
             Some(d) if *v == d => true,
             Some(d) => *v < d && self.variables.required[*v],
@@ -247,6 +257,9 @@ impl ExprBinder<'_, '_> {
             return Ok(None);
         }
         let ty = arg.ty.with_nullable(arg.ty.nullable || !exists);
+        if row.variables == [UNMATCHED] {
+            return Ok(Some(Expr::null(ty)));
+        }
         arg.ty = ty.clone();
         let kind = MatchSlotKind::Navigate { variables: row.variables.clone(), last: row.last, offset: row.offset, arg };
         Ok(Some(self.slot(MatchSlot { kind, ty })))
@@ -299,6 +312,9 @@ impl ExprBinder<'_, '_> {
             return Err(Error::plan(format!("{} cannot contain aggregates or navigation", f.name)).at(f.span));
         }
         let row = matching.single(&args, f.name.object(), f.span)?;
+        if row.as_ref().is_some_and(|r| r.variables == [UNMATCHED]) {
+            return Err(unsupported("an aggregate over a variable that is not in the pattern", f.span));
+        }
         let alias = row.as_ref().and_then(|r| r.alias.clone());
         let scope = row_scope(&variables.input, alias.as_deref());
         let bound = bind_call(&mut self.row_binder(&scope), f, true)?;

@@ -31,10 +31,13 @@ impl Binder<'_> {
             names: pattern.iter().map(|e| e.name.name.clone()).collect(),
             required: pattern.iter().map(|e| e.min > 0).collect(),
             subsets: vec![],
+            unmatched: vec![],
             input: input.rel.schema.clone(),
             time,
         };
         variables.subsets = subsets(clause, &variables)?;
+        let defined = clause.define.iter().map(|(n, _)| n.name.clone());
+        variables.unmatched = defined.filter(|n| !variables.names.contains(n)).collect();
         let scope = &input.scope;
         let mut conditions = self.conditions(clause, &variables, scope, env)?;
         let pattern = pattern

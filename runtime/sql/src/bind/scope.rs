@@ -92,10 +92,25 @@ impl Scope {
         }
         let mut found = self.tables.iter().flat_map(|t| &t.columns).filter(|c| c.name == name.name && !c.merged);
         match (found.next(), found.next()) {
-            (None, _) => Ok(None),
+            (None, _) => self.nested_field(name, schema),
             (Some(one), None) => Ok(Some(column_of(one.index, schema))),
             _ => Err(ambiguous(name)),
         }
+    }
+
+    /// A field of a ROW column by its name alone (Calcite: `StructKind.PEEK_FIELDS_NO_EXPAND`, which Flink's rows are).
+    fn nested_field(&self, name: &Ident, schema: &[ColumnDef]) -> Result<Option<Expr>> {
+        let mut level: Vec<Expr> = self.tables.iter().flat_map(|t| &t.columns).map(|c| column_of(c.index, schema)).collect();
+        while !level.is_empty() {
+            let fields: Vec<(String, Expr)> = level.iter().flat_map(row_fields).collect();
+            let mut found = fields.iter().filter(|(n, _)| *n == name.name);
+            match (found.next(), found.next()) {
+                (Some((_, one)), None) => return Ok(Some(one.clone())),
+                (Some(_), Some(_)) => return Err(ambiguous(name)),
+                (None, _) => level = fields.into_iter().map(|(_, e)| e).collect(),
+            }
+        }
+        Ok(None)
     }
 
     /// The error for a name that nothing here has, with the nearest one.

@@ -161,11 +161,27 @@ impl Binder<'_> {
             None => Ok(None),
             Some(ArgValue::Expr(e)) => {
                 let bound = self.constant_argument(e, cx)?;
-                let value = constant(&bound).ok_or_else(|| Error::plan(format!("{} needs constants", call.name)).at(e.span))?;
+                let value = constant(&bound).or_else(|| self.session_constant(&bound));
+                let value = value.ok_or_else(|| Error::plan(format!("{} needs constants", call.name)).at(e.span))?;
                 Ok((!value.is_null()).then_some((value, bound.ty)))
             }
             Some(_) => Err(Error::plan(format!("{} takes a value here", call.name)).at(call.span)),
         }
+    }
+
+    /// The value of an expression that hangs on the session's time zone only.
+    fn session_constant(&self, e: &Expr) -> Option<Datum> {
+        let mut columns = false;
+        e.walk(&mut |e| columns |= e.as_column().is_some());
+        if columns || !e.is_deterministic() {
+            return None;
+        }
+        let mut cx = sluice_batch::EvalContext::default();
+        if let Some(zone) = self.catalog.settings.get("table.local-time-zone") {
+            cx.time_zone = zone.parse().ok()?;
+        }
+        let value = e.eval(&sluice_batch::Batch::new(vec![], 1), &cx).ok()?;
+        Some(sluice_batch::datum::from_array(value.array().as_ref(), 0, &e.ty))
     }
 
     /// `MAP['a', 'b', …]` of strings.
