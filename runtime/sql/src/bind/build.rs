@@ -37,7 +37,11 @@ pub(super) fn time_of(expr: &Expr, schema: &[ColumnDef]) -> Option<TimeAttribute
 pub(super) fn project(input: Rel, items: Vec<(String, Expr)>, span: Span) -> Rel {
     let named_by_us = matches!(
         input.kind,
-        RelKind::Project { .. } | RelKind::Aggregate { .. } | RelKind::GroupWindow { .. } | RelKind::Over { .. } | RelKind::MatchRecognize { .. }
+        RelKind::Project { .. }
+            | RelKind::Aggregate { .. }
+            | RelKind::GroupWindow { .. }
+            | RelKind::Over { .. }
+            | RelKind::MatchRecognize { .. }
     );
     if named_by_us && items.len() == input.schema.len() && items.iter().enumerate().all(|(i, (_, e))| e.as_column() == Some(i)) {
         return rename(input, &items.into_iter().map(|(name, _)| name).collect::<Vec<_>>());
