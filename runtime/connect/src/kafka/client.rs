@@ -98,8 +98,8 @@ unsafe extern "C" fn on_log(_rk: *const sys::rd_kafka_t, level: c_int, facility:
     // SAFETY: librdkafka gives NUL-terminated strings that live during the call.
     let (facility, text) = unsafe { (CStr::from_ptr(facility).to_string_lossy(), CStr::from_ptr(text).to_string_lossy()) };
     match level {
-        0..=3 => tracing::error!(target: "librdkafka", "{facility}: {text}"),
-        4 => tracing::warn!(target: "librdkafka", "{facility}: {text}"),
+        // What is fatal comes back as an error; the rest is tried again.
+        0..=4 => tracing::warn!(target: "librdkafka", "{facility}: {text}"),
         5 | 6 => tracing::info!(target: "librdkafka", "{facility}: {text}"),
         _ => tracing::debug!(target: "librdkafka", "{facility}: {text}"),
     }

@@ -61,13 +61,13 @@ impl Producer {
             let metadata = self.client.metadata(Some(name), self.patience)?;
             match metadata.into_iter().next() {
                 Some(topic) if topic.error.is_none() && !topic.partitions.is_empty() => break topic.partitions.len(),
-                Some(topic) if tries > 50 => {
+                Some(topic) if tries > 400 => {
                     let reason = topic.error.map_or_else(|| "it has no partitions".into(), |(_, text)| text);
                     return Err(Error::runtime(format!("cannot write to topic '{name}': {reason}")));
                 }
                 _ => {
                     tries += 1;
-                    std::thread::sleep(Duration::from_millis(100));
+                    std::thread::sleep(Duration::from_millis(20));
                 }
             }
         };

@@ -131,6 +131,7 @@ const RULES: &[(&str, Rule)] = &[
 /// librdkafka's own settings for streaming; what users set comes after and wins.
 const DEFAULTS: &[(&str, &str, Option<Role>)] = &[
     ("socket.nagle.disable", "true", None),
+    ("log.connection.close", "false", None),
     // A client that waits for brokers should not wait long between tries.
     ("reconnect.backoff.max.ms", "2000", None),
     ("enable.auto.commit", "false", Some(Consumer)),

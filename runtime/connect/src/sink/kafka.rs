@@ -36,6 +36,9 @@ fn info(spec: &TableSpec, upsert: bool) -> Result<SinkInfo> {
             format!("table '{}' cannot be written: it has no single topic, and no METADATA column 'topic' to choose one", spec.name);
         return Err(Error::plan(message).at(spec.span));
     }
+    if table.buffer.is_some() && spec.metadata.iter().any(|m| !m.is_virtual) {
+        return Err(Error::unsupported("'sink.buffer-flush' with METADATA columns that are written").at(spec.span));
+    }
     if upsert {
         if format.changelog != ChangelogMode::InsertOnly {
             let message = format!("'value.format' cannot be '{}', which has a changelog of its own", table.value.format);
