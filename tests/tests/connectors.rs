@@ -1,20 +1,51 @@
-//! Against real Kafka: `SLUICE_KAFKA=127.0.0.1:29092 cargo test -p sluice-connect --test kafka -- --ignored`.
+//! The Kafka connectors against real Kafka, without the engine: one started for it, or the one at `SLUICE_KAFKA=host:port`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::util::pretty::pretty_format_batches;
+use libtest_mimic::{Arguments, Trial};
 use sluice_batch::{Batch, Error, Expr, Field, RowKind, Span, SqlType, TypeKind};
 use sluice_connect::{
     MetadataColumn, ScanColumn, ScanRequest, Sink, Source, SourceEvent, TableOption, TableSpec, WatermarkSpec, open_sink, open_source,
 };
+use sluice_tests::services::Services;
 
 const UTC: chrono_tz::Tz = chrono_tz::Tz::UTC;
 
+static SERVERS: OnceLock<String> = OnceLock::new();
+
 fn servers() -> String {
-    std::env::var("SLUICE_KAFKA").unwrap_or_else(|_| "127.0.0.1:29092".into())
+    SERVERS.get().expect("main has set it").clone()
+}
+
+fn main() {
+    let args = Arguments::from_args();
+    let tests: &[(&str, fn())] = &[
+        ("keys_values_and_metadata", keys_values_and_metadata),
+        ("headers_are_written_and_read", headers_are_written_and_read),
+        ("startup_and_bounded_modes", startup_and_bounded_modes),
+        ("goes_on_at_positions_and_finds_new_topics", goes_on_at_positions_and_finds_new_topics),
+        ("upserts_and_tombstones", upserts_and_tombstones),
+        ("malformed_records_name_their_place_or_go_to_the_dead_letters", malformed_records_name_their_place_or_go_to_the_dead_letters),
+        ("watermarks_follow_each_row_on_event", watermarks_follow_each_row_on_event),
+        ("what_is_not_there_is_said", what_is_not_there_is_said),
+    ];
+    let given = std::env::var("SLUICE_KAFKA").ok();
+    let services = (given.is_none() && !args.list).then(Services::start);
+    SERVERS.set(given.or(services.as_ref().map(|s| s.bootstrap.clone())).unwrap_or_default()).expect("set once");
+    let trial = |(name, test): &(&str, fn())| {
+        let test = *test;
+        Trial::test(*name, move || {
+            test();
+            Ok(())
+        })
+    };
+    let conclusion = libtest_mimic::run(&args, tests.iter().map(trial).collect());
+    drop(services);
+    conclusion.exit();
 }
 
 /// A topic of its own for each test and run.
@@ -113,8 +144,6 @@ fn produce(topic: &str, values: &[Option<&str>]) {
 
 const EARLIEST: (&str, &str) = ("scan.startup.mode", "earliest-offset");
 
-#[test]
-#[ignore = "needs Kafka"]
 fn keys_values_and_metadata() {
     let topic = topic("meta");
     let options = [
@@ -155,8 +184,6 @@ fn keys_values_and_metadata() {
     assert_eq!(read(open_source(&spec, &none).unwrap().as_mut(), usize::MAX).unwrap().len(), 3);
 }
 
-#[test]
-#[ignore = "needs Kafka"]
 fn headers_are_written_and_read() {
     let topic = topic("headers");
     let map = TypeKind::Map(Box::new(string()), Box::new(TypeKind::BYTES.nullable())).nullable();
@@ -172,8 +199,6 @@ fn headers_are_written_and_read() {
     assert_eq!(read_all(&spec), ["+I x {a: 31, b: }", "+I y {}"]);
 }
 
-#[test]
-#[ignore = "needs Kafka"]
 fn startup_and_bounded_modes() {
     let topic = topic("modes");
     let mut spec = table("kafka", &topic, &[("format", "raw")], &[("v", string())]);
@@ -214,8 +239,6 @@ fn startup_and_bounded_modes() {
     assert_eq!(with(&[EARLIEST, ("scan.bounded.mode", "group-offsets"), ("properties.group.id", &group)]), "12345");
 }
 
-#[test]
-#[ignore = "needs Kafka"]
 fn goes_on_at_positions_and_finds_new_topics() {
     let (first, second) = (topic("pos"), topic("pos2"));
     produce(&first, &[Some("1"), Some("2"), Some("3")]);
@@ -236,8 +259,6 @@ fn goes_on_at_positions_and_finds_new_topics() {
     assert_eq!(read_all(&pattern).len(), 3);
 }
 
-#[test]
-#[ignore = "needs Kafka"]
 fn upserts_and_tombstones() {
     let topic = topic("upsert");
     let options = [("key.format", "json"), ("value.format", "json")];
@@ -280,8 +301,6 @@ fn upserts_and_tombstones() {
     assert_eq!(read_all(&buffered), ["+I 2 b", "-D 1 "]);
 }
 
-#[test]
-#[ignore = "needs Kafka"]
 fn malformed_records_name_their_place_or_go_to_the_dead_letters() {
     let (topic, dead) = (topic("bad"), topic("dead"));
     produce(&topic, &[Some(r#"{"n":1}"#), Some("{broken"), Some(r#"{"n":3}"#)]);
@@ -297,8 +316,6 @@ fn malformed_records_name_their_place_or_go_to_the_dead_letters() {
     assert_eq!(read_all(&table("kafka", &dead, &[EARLIEST, ("format", "raw")], &[("v", string())])), ["+I {broken"]);
 }
 
-#[test]
-#[ignore = "needs Kafka"]
 fn watermarks_follow_each_row_on_event() {
     let topic = topic("wm");
     produce(&topic, &[Some("1"), Some("3"), Some("2"), Some("4")]);
@@ -331,8 +348,6 @@ fn watermarks_follow_each_row_on_event() {
     assert!(!marks.is_empty() && marks.is_sorted());
 }
 
-#[test]
-#[ignore = "needs Kafka"]
 fn what_is_not_there_is_said() {
     let spec = table("kafka", &topic("none"), &[EARLIEST, ("format", "raw")], &[("v", string())]);
     let error = open_source(&spec, &bounded(&spec)).err().unwrap();
