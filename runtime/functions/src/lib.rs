@@ -4,8 +4,10 @@
 //! [`bind`] for a call by name and argument types, and gets a typed [`Expr`] back.
 
 pub mod aggregate;
+pub mod collection;
 pub mod calendar;
 pub mod cast;
+pub mod json;
 pub mod kernel;
 mod operator;
 mod regex;

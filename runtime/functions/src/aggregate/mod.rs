@@ -11,6 +11,7 @@ mod collect;
 mod count;
 mod distinct;
 mod first_last;
+mod json;
 mod listagg;
 mod min_max;
 mod number;
@@ -38,6 +39,7 @@ pub(crate) static FAMILIES: &[&[AggregateDeclaration]] = &[
     collect::DECLARATIONS,
     count::DECLARATIONS,
     first_last::DECLARATIONS,
+    json::DECLARATIONS,
     listagg::DECLARATIONS,
     min_max::DECLARATIONS,
     percentile::DECLARATIONS,
