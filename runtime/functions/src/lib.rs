@@ -4,11 +4,12 @@
 //! [`bind`] for a call by name and argument types, and gets a typed [`Expr`] back.
 
 pub mod aggregate;
-pub mod collection;
 pub mod calendar;
 pub mod cast;
+pub mod collection;
 pub mod json;
 pub mod kernel;
+mod misc;
 mod operator;
 mod regex;
 mod registry;

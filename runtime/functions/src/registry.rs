@@ -5,10 +5,26 @@ use std::sync::OnceLock;
 use hashbrown::HashMap;
 use sluice_batch::Error;
 
-use crate::{AggregateDeclaration, Declaration, operator, string};
+use crate::{AggregateDeclaration, Declaration, collection, json, misc, operator, string};
 
 /// Scalar functions and operators, one entry a family (a file).
 static REGISTRY: &[&[Declaration]] = &[
+    collection::aggregate::FUNCTIONS,
+    collection::array::FUNCTIONS,
+    collection::construct::FUNCTIONS,
+    collection::item::FUNCTIONS,
+    collection::map::FUNCTIONS,
+    collection::set::FUNCTIONS,
+    collection::split::FUNCTIONS,
+    json::construct::FUNCTIONS,
+    json::predicate::FUNCTIONS,
+    json::query::FUNCTIONS,
+    json::quote::FUNCTIONS,
+    json::variant::FUNCTIONS,
+    misc::hash::FUNCTIONS,
+    misc::inet::FUNCTIONS,
+    misc::url::FUNCTIONS,
+    misc::uuid::FUNCTIONS,
     operator::arithmetic::FUNCTIONS,
     operator::comparison::FUNCTIONS,
     operator::like::FUNCTIONS,

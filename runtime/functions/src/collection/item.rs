@@ -47,7 +47,7 @@ fn bind_item(mut call: Call<'_>) -> Result<Expr> {
             };
             let row = call.args[0].clone();
             field
-                .and_then(|i| super::row_field(row, i))
+                .and_then(|i| crate::field::row_field(row, i))
                 .ok_or_else(|| Error::plan(format!("{} has no such field", container.kind)).at(call.span))
         }
         TypeKind::Variant => {

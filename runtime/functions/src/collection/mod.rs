@@ -3,18 +3,15 @@
 pub(crate) mod aggregate;
 pub(crate) mod array;
 pub(crate) mod construct;
-mod field;
 pub(crate) mod item;
 mod lists;
 pub(crate) mod map;
 pub(crate) mod set;
 pub(crate) mod split;
 
-use sluice_batch::{Error, Expr, ExprKind, Datum, Result, SqlType, TypeKind};
+use sluice_batch::{Datum, Error, Expr, ExprKind, Result, SqlType, TypeKind};
 
 use crate::Call;
-
-pub use field::{field_access, row_field};
 
 /// Flink's message for arguments that do not fit.
 fn signatures(call: &Call<'_>, forms: &[&str]) -> Error {
