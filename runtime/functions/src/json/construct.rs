@@ -28,8 +28,8 @@ fn json(args: &Args<'_>) -> Result<ArrayRef> {
     let text = args.str(0)?;
     args.try_strings(|row, out| {
         let Some(text) = text.get(row).map(str::trim).filter(|t| !t.is_empty()) else { return Ok(None) };
-        let value = parse(text)
-            .map_err(|e| Error::runtime(format!("Invalid JSON string in JSON(value) function: \"{text}\". Error: {e}")))?;
+        let value =
+            parse(text).map_err(|e| Error::runtime(format!("Invalid JSON string in JSON(value) function: \"{text}\". Error: {e}")))?;
         value.write(out);
         Ok(Some(()))
     })

@@ -13,4 +13,3 @@ pub(crate) mod variant;
 pub use construct::to_json;
 pub use value::{Json, JsonError, parse, parse_all};
 pub(crate) use value::{compare_keys, write_string};
-

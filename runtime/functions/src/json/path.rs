@@ -317,7 +317,9 @@ impl PathParser<'_> {
             return Ok(None);
         }
         let start = self.at;
-        while let Some(c) = self.peek().filter(|c| !matches!(c, '.' | '[' | '(' | ' ' | ')' | '=' | '<' | '>' | '!' | '&' | '|' | ']' | ',')) {
+        while let Some(c) =
+            self.peek().filter(|c| !matches!(c, '.' | '[' | '(' | ' ' | ')' | '=' | '<' | '>' | '!' | '&' | '|' | ']' | ','))
+        {
             self.at += c.len_utf8();
         }
         let name = &self.text[start..self.at];

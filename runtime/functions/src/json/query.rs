@@ -56,9 +56,10 @@ impl PathSpec {
         if *root == Json::Null {
             return Err("json object can not be null".into());
         }
-        let path = self.path.as_ref().map_err(|_| {
-            format!("Illegal jsonpath spec '{}', format of the spec should be: '<lax|strict> ${{expr}}'", self.text)
-        })?;
+        let path = self
+            .path
+            .as_ref()
+            .map_err(|_| format!("Illegal jsonpath spec '{}', format of the spec should be: '<lax|strict> ${{expr}}'", self.text))?;
         let found = match path.read(root) {
             Ok(Found::One(value)) => Some(value),
             Ok(Found::Many(values)) => Some(Cow::Owned(Json::Array(values.into_iter().cloned().collect()))),

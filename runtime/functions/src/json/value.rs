@@ -246,7 +246,8 @@ pub(super) fn unescape(text: &str) -> Option<(char, usize)> {
             let unit = |text: &str| u32::from_str_radix(text.get(1..5).filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()))?, 16).ok();
             let high = unit(text)?;
             if (0xd800..0xdc00).contains(&high)
-                && let Some(low) = text.get(5..).and_then(|rest| rest.strip_prefix('\\')).filter(|rest| rest.starts_with('u')).and_then(unit)
+                && let Some(low) =
+                    text.get(5..).and_then(|rest| rest.strip_prefix('\\')).filter(|rest| rest.starts_with('u')).and_then(unit)
                 && (0xdc00..0xe000).contains(&low)
             {
                 let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
@@ -407,7 +408,9 @@ mod tests {
     #[test]
     fn what_is_not_json_is_refused() {
         let deep = "[".repeat(5000);
-        for text in ["", "a", "{", "[1,]", "{a:1}", "01", "1.", "1e", "-", "truex", "\"a", "\"\n\"", "\"\\x\"", "\"\\u12\"", "1a", "'a'", &deep] {
+        for text in
+            ["", "a", "{", "[1,]", "{a:1}", "01", "1.", "1e", "-", "truex", "\"a", "\"\n\"", "\"\\x\"", "\"\\u12\"", "1a", "'a'", &deep]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse_all("1 2", false).is_err());

@@ -7,8 +7,10 @@ use super::value::parse_all;
 use crate::kernel::{Args, P};
 use crate::{Call, Declaration};
 
-pub(crate) const FUNCTIONS: &[Declaration] =
-    &[Declaration { names: &["PARSE_JSON"], bind: |c| bind(c, false) }, Declaration { names: &["TRY_PARSE_JSON"], bind: |c| bind(c, true) }];
+pub(crate) const FUNCTIONS: &[Declaration] = &[
+    Declaration { names: &["PARSE_JSON"], bind: |c| bind(c, false) },
+    Declaration { names: &["TRY_PARSE_JSON"], bind: |c| bind(c, true) },
+];
 
 /// `PARSE_JSON(text [, allow_duplicate_keys])`; the TRY variant gives NULL for what is not JSON.
 fn bind(mut call: Call<'_>, tries: bool) -> Result<Expr> {
