@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use hashbrown::HashMap;
 use sluice_batch::Error;
 
-use crate::{AggregateDeclaration, Declaration, collection, json, misc, operator, string};
+use crate::{AggregateDeclaration, Declaration, collection, conditional, json, math, misc, operator, string};
 
 /// Scalar functions and operators, one entry a family (a file).
 static REGISTRY: &[&[Declaration]] = &[
@@ -16,11 +16,15 @@ static REGISTRY: &[&[Declaration]] = &[
     collection::map::FUNCTIONS,
     collection::set::FUNCTIONS,
     collection::split::FUNCTIONS,
+    conditional::FUNCTIONS,
     json::construct::FUNCTIONS,
     json::predicate::FUNCTIONS,
     json::query::FUNCTIONS,
     json::quote::FUNCTIONS,
     json::variant::FUNCTIONS,
+    math::elementary::FUNCTIONS,
+    math::random::FUNCTIONS,
+    math::round::FUNCTIONS,
     misc::hash::FUNCTIONS,
     misc::inet::FUNCTIONS,
     misc::url::FUNCTIONS,

@@ -64,6 +64,14 @@ pub(crate) fn eval_in(name: &str, args: Vec<Expr>, cx: &EvalContext) -> Result<(
         assert_eq!(column.len(), rows);
         for row in 0..rows {
             let other = from_array(column.as_ref(), row, &over_columns.ty);
+            // A DECIMAL's scale may follow from a constant argument.
+            let other = if let (Datum::Decimal(v), TypeKind::Decimal(_, from), TypeKind::Decimal(p, to)) =
+                (&other, &over_columns.ty.kind, &bound.ty.kind)
+            {
+                crate::cast::rescale_decimal(*v, *from, *p, *to).map_or(Datum::Null, Datum::Decimal)
+            } else {
+                other
+            };
             assert!(same(&other, &value), "{name}: {other:?} over columns, {value:?} over scalars");
         }
     }
