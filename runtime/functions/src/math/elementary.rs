@@ -31,10 +31,7 @@ macro_rules! unary {
 /// A function from two DOUBLEs to DOUBLE.
 macro_rules! binary {
     ($name:literal, $f:expr) => {
-        Declaration {
-            names: &[$name],
-            bind: |c| c.strict($name, &[P::Double, P::Double], TypeKind::Double, |a| two(a, $f)),
-        }
+        Declaration { names: &[$name], bind: |c| c.strict($name, &[P::Double, P::Double], TypeKind::Double, |a| two(a, $f)) }
     };
 }
 
