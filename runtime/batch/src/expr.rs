@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array, new_null_array};
 use arrow::compute;
 
-use crate::Millis;
+use crate::{Millis, WATERMARK_NONE};
 use crate::batch::{Batch, Mask};
 use crate::datum::Datum;
 use crate::error::{Error, Result};
@@ -20,11 +20,13 @@ pub struct EvalContext {
     pub time_zone: chrono_tz::Tz,
     /// The task's processing time.
     pub now: Millis,
+    /// The watermark at the operator that evaluates; [`WATERMARK_NONE`] as long as there is none.
+    pub watermark: Millis,
 }
 
 impl Default for EvalContext {
     fn default() -> Self {
-        Self { time_zone: chrono_tz::Tz::UTC, now: 0 }
+        Self { time_zone: chrono_tz::Tz::UTC, now: 0, watermark: WATERMARK_NONE }
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) fn physical(request: &ScanRequest) -> Vec<usize> {
 
 /// The session's settings for evaluation outside of operators.
 pub(crate) fn context(time_zone: chrono_tz::Tz) -> EvalContext {
-    EvalContext { time_zone, now: 0 }
+    EvalContext { time_zone, ..EvalContext::default() }
 }
 
 /// All metadata columns must be known to the connector.

@@ -36,7 +36,7 @@ struct Split {
 
 impl Watermarks {
     pub fn new(spec: WatermarkSpec, time_zone: chrono_tz::Tz) -> Self {
-        let context = EvalContext { time_zone, now: 0 };
+        let context = EvalContext { time_zone, ..EvalContext::default() };
         Self { spec, context, splits: vec![], combined: WATERMARK_NONE, last_given: None, last_tick: None, idle: false }
     }
 

@@ -18,6 +18,7 @@ mod registry;
 mod string;
 #[cfg(test)]
 pub(crate) mod testing;
+mod time;
 pub mod typing;
 
 pub use cast::{cast, implicit_cast};

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use hashbrown::HashMap;
 use sluice_batch::Error;
 
-use crate::{AggregateDeclaration, Declaration, collection, conditional, json, math, misc, operator, string};
+use crate::{AggregateDeclaration, Declaration, collection, conditional, json, math, misc, operator, string, time};
 
 /// Scalar functions and operators, one entry a family (a file).
 static REGISTRY: &[&[Declaration]] = &[
@@ -40,6 +40,11 @@ static REGISTRY: &[&[Declaration]] = &[
     string::printf::FUNCTIONS,
     string::regexp::FUNCTIONS,
     string::search::FUNCTIONS,
+    time::clock::FUNCTIONS,
+    time::difference::FUNCTIONS,
+    time::epoch::FUNCTIONS,
+    time::extract::FUNCTIONS,
+    time::text::FUNCTIONS,
 ];
 
 /// Aggregate functions, one entry a family.

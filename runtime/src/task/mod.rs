@@ -57,7 +57,7 @@ pub fn run(
     stop: &AtomicBool,
     stats: &Arc<Stats>,
 ) -> Result<Ended> {
-    let context = EvalContext { time_zone: options.time_zone, now: clock.now() };
+    let context = EvalContext { time_zone: options.time_zone, now: clock.now(), ..EvalContext::default() };
     let mut pipeline = Pipeline::open(graph, context, client, stats.clone())?;
     let mut inputs = open_sources(graph)?;
     stats.set_ready();

@@ -188,6 +188,7 @@ impl Pipeline {
             return Ok(false);
         };
         let mut items = self.spare.pop().unwrap_or_default();
+        self.context.watermark = stage.watermark;
         f(operator.as_mut(), &mut Output::new(&mut items, &self.context, stage.watermark))?;
         for item in items.drain(..) {
             match item {

@@ -8,7 +8,7 @@ use super::{Arc, Datum, EvalContext, Expr, Result, Span, TypeKind, cast, cast_ar
 fn run(value: Datum, from: TypeKind, to: TypeKind, try_cast: bool) -> Result<Datum> {
     let (from, to) = (from.nullable(), to.nullable());
     let input = from_datums([&value, &Datum::Null], &from).unwrap();
-    let cx = EvalContext { time_zone: chrono_tz::Tz::Asia__Shanghai, now: 0 };
+    let cx = EvalContext { time_zone: chrono_tz::Tz::Asia__Shanghai, ..EvalContext::default() };
     let out = cast_array(&input, &from, &to, try_cast, &cx)?;
     assert_eq!(*out.data_type(), to.to_arrow());
     assert_eq!(from_array(out.as_ref(), 1, &to), Datum::Null);

@@ -143,8 +143,8 @@ narrow!(i8, i16, i32, i64);
 
 /// FLOOR and CEIL: integers stay as they are, a DECIMAL(p, s) becomes DECIMAL(p, 0). `FLOOR(x TO unit)` is of times.
 fn whole(mut call: Call<'_>, name: &'static str, body: crate::kernel::Body) -> Result<Expr> {
-    if call.args.len() == 2 {
-        return Err(call.invalid("FLOOR(<NUMERIC>)"));
+    if call.args.len() == 2 && call.symbol(1).is_some() {
+        return crate::time::floor::bind(call, name == "CEIL");
     }
     call.coerce(&[P::Numeric], 1)?;
     let ty = call.args[0].ty.clone();
