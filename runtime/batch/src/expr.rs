@@ -6,11 +6,11 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array, new_null_array};
 use arrow::compute;
 
-use crate::{Millis, WATERMARK_NONE};
 use crate::batch::{Batch, Mask};
 use crate::datum::Datum;
 use crate::error::{Error, Result};
 use crate::types::{SqlType, TypeKind};
+use crate::{Millis, WATERMARK_NONE};
 
 /// What an expression may ask of the outside: the session's settings and the task's clock.
 /// Never the system clock, so that the same input gives the same output.

@@ -31,7 +31,8 @@ fn add(mut call: Call<'_>) -> Result<Expr> {
         return Err(Error::unsupported(format!("TIMESTAMPADD of {}", unit.name())).at(span));
     };
     let kind = call.args[1].ty.kind.clone();
-    if !call.args[0].ty.kind.is_exact_numeric() && call.args[0].ty.kind != TypeKind::Null || !(kind.is_datetime() || kind == TypeKind::Null) {
+    if !call.args[0].ty.kind.is_exact_numeric() && call.args[0].ty.kind != TypeKind::Null || !(kind.is_datetime() || kind == TypeKind::Null)
+    {
         return Err(call.invalid("TIMESTAMPADD(<TIME_UNIT>, <INTEGER>, <DATETIME>)"));
     }
     // A time of day makes a DATE a TIMESTAMP, milliseconds need three digits.
@@ -98,7 +99,8 @@ fn months_between(from: Local, to: Local) -> i64 {
     let ((y0, m0, _), (y1, m1, _)) = (from.date(), to.date());
     let months = (y1 - y0) * 12 + i64::from(m1) - i64::from(m0);
     let arrival = add_months(from.days(), months);
-    let late = arrival > to.days() || arrival == to.days() && from.millis().rem_euclid(MILLIS_PER_DAY) > to.millis().rem_euclid(MILLIS_PER_DAY);
+    let late =
+        arrival > to.days() || arrival == to.days() && from.millis().rem_euclid(MILLIS_PER_DAY) > to.millis().rem_euclid(MILLIS_PER_DAY);
     months - i64::from(late)
 }
 
@@ -132,4 +134,3 @@ fn pick(condition: Expr, yes: Expr, no: Expr) -> Expr {
     let ty = no.ty.kind.clone().with_nullable(yes.ty.nullable || no.ty.nullable);
     Expr { kind: sluice_batch::ExprKind::Case { branches: vec![(condition, yes)], otherwise: Box::new(no) }, ty }
 }
-

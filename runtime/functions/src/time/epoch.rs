@@ -4,10 +4,10 @@ use arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array};
 use arrow::datatypes::{DataType, TimestampMicrosecondType, TimestampNanosecondType};
 use sluice_batch::{Datum, Error, Expr, Result, TypeKind};
 
+use super::Local;
 use super::formatter::Formatter;
 use super::text::{Cached, read_time};
 use super::zone::Zone;
-use super::Local;
 use crate::calendar::join;
 use crate::cast::parse;
 use crate::kernel::{Args, P};

@@ -29,7 +29,11 @@ pub(crate) fn bind(mut call: Call<'_>, ceil: bool) -> Result<Expr> {
     if !fits {
         return Err(call.invalid("FLOOR(<DATETIME> TO <TIME_UNIT>), CEIL(<DATETIME> TO <TIME_UNIT>)"));
     }
-    Ok(if ceil { call.unit_kernel("CEIL", unit, ty, |a, u| round(a, u, true)) } else { call.unit_kernel("FLOOR", unit, ty, |a, u| round(a, u, false)) })
+    Ok(if ceil {
+        call.unit_kernel("CEIL", unit, ty, |a, u| round(a, u, true))
+    } else {
+        call.unit_kernel("FLOOR", unit, ty, |a, u| round(a, u, false))
+    })
 }
 
 fn round(a: &Args<'_>, unit: Unit, ceil: bool) -> Result<ArrayRef> {

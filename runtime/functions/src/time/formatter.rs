@@ -212,7 +212,11 @@ fn field(section: &mut Section, letter: char, count: usize) -> Result<(), String
             if count <= 2 { section.number(upto_two(field)?) } else { section.push(text(field)?) }
         }
         'e' | 'c' => {
-            if count <= 2 { section.number(upto_two(LocalWeekday)?) } else { section.push(text(Weekday)?) }
+            if count <= 2 {
+                section.number(upto_two(LocalWeekday)?)
+            } else {
+                section.push(text(Weekday)?)
+            }
         }
         'd' => section.number(upto_two(Day)?),
         'H' => section.number(upto_two(Hour)?),

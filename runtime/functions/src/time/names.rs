@@ -14,9 +14,8 @@ pub(crate) fn short(name: &str) -> &str {
 /// Which of the names the text begins with, from 0, and that name's length.
 pub(crate) fn find(text: &str, names: &[&'static str], full: bool, ignore_case: bool) -> Option<(i64, usize)> {
     let of = |name: &'static str| if full { name } else { short(name) };
-    let fits = |name: &str| {
-        text.get(..name.len()).is_some_and(|start| if ignore_case { start.eq_ignore_ascii_case(name) } else { start == name })
-    };
+    let fits =
+        |name: &str| text.get(..name.len()).is_some_and(|start| if ignore_case { start.eq_ignore_ascii_case(name) } else { start == name });
     let at = names.iter().position(|name| fits(of(name)))?;
     Some((at as i64, of(names[at]).len()))
 }

@@ -256,7 +256,13 @@ impl Found {
         let hour = match (self.hour, self.hour_of_half) {
             (Some(hour), _) => hour,
             (None, Some(hour)) => hour + if self.afternoon { 12 } else { 0 },
-            (None, None) => if self.afternoon { 12 } else { 0 },
+            (None, None) => {
+                if self.afternoon {
+                    12
+                } else {
+                    0
+                }
+            }
         };
         let local = days.checked_mul(SECONDS_PER_DAY)? + hour * 3600 + self.minute * 60 + self.second + self.milli.div_euclid(1000);
         let offset = self.zone.unwrap_or(zone).standard_offset_of_local(local);

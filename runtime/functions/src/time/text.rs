@@ -18,9 +18,15 @@ use crate::{Call, Declaration};
 
 pub(crate) static FUNCTIONS: &[Declaration] = &[
     Declaration { names: &["DATE_FORMAT"], bind: date_format },
-    Declaration { names: &["TO_TIMESTAMP"], bind: |c| c.optional("TO_TIMESTAMP", &[P::Str, P::Str], 1, TypeKind::Timestamp(3), to_timestamp) },
+    Declaration {
+        names: &["TO_TIMESTAMP"],
+        bind: |c| c.optional("TO_TIMESTAMP", &[P::Str, P::Str], 1, TypeKind::Timestamp(3), to_timestamp),
+    },
     Declaration { names: &["TO_DATE"], bind: |c| c.optional("TO_DATE", &[P::Str, P::Str], 1, TypeKind::Date, to_date) },
-    Declaration { names: &["FROM_UNIXTIME"], bind: |c| c.optional("FROM_UNIXTIME", &[P::BigInt, P::Str], 1, TypeKind::STRING, from_unixtime) },
+    Declaration {
+        names: &["FROM_UNIXTIME"],
+        bind: |c| c.optional("FROM_UNIXTIME", &[P::BigInt, P::Str], 1, TypeKind::STRING, from_unixtime),
+    },
     Declaration { names: &["UNIX_TIMESTAMP"], bind: unix_timestamp },
     Declaration { names: &["CONVERT_TZ"], bind: |c| c.nullable("CONVERT_TZ", &[P::Str, P::Str, P::Str], TypeKind::STRING, convert_tz) },
 ];

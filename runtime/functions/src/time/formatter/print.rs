@@ -5,8 +5,8 @@ use crate::calendar::days_from_civil;
 use crate::cast::render::push_padded;
 use crate::time::Local;
 use crate::time::extract::weekday;
-use crate::time::simple::us_week;
 use crate::time::names::{DAYS, MONTHS, short};
+use crate::time::simple::us_week;
 
 impl Formatter {
     /// Appends the local time.
@@ -107,7 +107,13 @@ fn value(field: Field, local: Local) -> i64 {
     let (year, month, day) = local.date();
     match field {
         Field::Era => i64::from(year > 0),
-        Field::YearOfEra => if year > 0 { year } else { 1 - year },
+        Field::YearOfEra => {
+            if year > 0 {
+                year
+            } else {
+                1 - year
+            }
+        }
         Field::Year => year,
         Field::WeekYear => us_week(days, year).0,
         Field::WeekOfYear => us_week(days, year).1,
