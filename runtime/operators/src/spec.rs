@@ -177,6 +177,8 @@ pub struct WindowJoinSpec {
     /// Positions of window_end in each input.
     pub left_window_end: usize,
     pub right_window_end: usize,
+    /// Window bounds are wall clock times of the session's zone: the rowtime is a TIMESTAMP_LTZ.
+    pub ltz: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -218,6 +220,8 @@ pub enum RankKind {
 pub struct WindowTopNSpec {
     pub top_n: TopNSpec,
     pub window_end: usize,
+    /// Window bounds are wall clock times of the session's zone: the rowtime is a TIMESTAMP_LTZ.
+    pub ltz: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -398,14 +402,14 @@ pub fn build(spec: &OperatorSpec) -> Result<Box<dyn Operator>> {
         S::WindowJoin(_) => return unsupported("WindowJoin"),
         S::TemporalJoin(_) => return unsupported("TemporalJoin"),
         S::TopN(s) => Box::new(crate::top_n::TopN::new(s)?),
-        S::WindowTopN(_) => return unsupported("WindowTopN"),
+        S::WindowTopN(s) => Box::new(crate::window_top_n::WindowTopN::new(s)?),
         S::Deduplicate(s) => match s.window_end {
             None => Box::new(crate::deduplicate::Deduplicate::new(s)?),
-            Some(_) => return unsupported("window Deduplicate"),
+            Some(end) => Box::new(crate::window_top_n::WindowTopN::deduplicate(s, end)?),
         },
         S::Over(_) => return unsupported("Over"),
-        S::TemporalSort(_) => return unsupported("TemporalSort"),
-        S::Sort(_) => return unsupported("Sort"),
+        S::TemporalSort(s) => Box::new(crate::temporal_sort::TemporalSort::new(s)?),
+        S::Sort(s) => Box::new(crate::sort::Sort::new(s)?),
         S::ChangelogNormalize(s) => Box::new(crate::changelog_normalize::ChangelogNormalize::new(s)?),
         S::UpsertMaterialize(s) => Box::new(crate::upsert_materialize::UpsertMaterialize::new(s)?),
         S::DropUpdateBefore => Box::new(crate::drop_update_before::DropUpdateBefore),
@@ -414,8 +418,8 @@ pub fn build(spec: &OperatorSpec) -> Result<Box<dyn Operator>> {
         S::SetOperation(s) => Box::new(crate::set_operation::SetOperation::new(s)?),
         S::Union => Box::new(crate::union::Union),
         S::WatermarkAssigner(s) => Box::new(crate::watermark_assigner::WatermarkAssigner::new(s)),
-        S::ToChangelog(_) => return unsupported("TO_CHANGELOG"),
-        S::FromChangelog(_) => return unsupported("FROM_CHANGELOG"),
+        S::ToChangelog(s) => Box::new(crate::to_changelog::ToChangelog::new(s)),
+        S::FromChangelog(s) => Box::new(crate::from_changelog::FromChangelog::new(s)),
         S::LateralSnapshotJoin(_) => return unsupported("LateralSnapshotJoin"),
         S::Expand(s) => Box::new(crate::expand::Expand::new(s)),
     })

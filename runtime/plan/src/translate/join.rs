@@ -34,10 +34,10 @@ impl Planner<'_> {
         };
         let default = self.settings.state_ttl;
         let ttl = (state_ttl.0.unwrap_or(default), state_ttl.1.unwrap_or(default));
-        if let Some((left_end, right_end)) = windows {
+        if let Some((left_end, right_end, ltz)) = windows {
             let sides = self.sides(left, right, *kind, condition, needed, ttl, &[left_end], &[right_end])?;
             let (left_end, right_end) = (sides.left.column(left_end)?, sides.right.column(right_end)?);
-            return Ok(self.window_join(rel, sides, left_end, right_end));
+            return Ok(self.window_join(rel, sides, (left_end, right_end), ltz));
         }
         if let Some(interval) = interval {
             let mut rest = condition.clone();
@@ -177,20 +177,20 @@ impl Planner<'_> {
     }
 
     /// Positions of window_end in both inputs if the condition has both bounds of both sides' windows equal.
-    fn window_keys(&self, left: &Rel, right: &Rel, condition: &mut Condition) -> Option<(usize, usize)> {
+    fn window_keys(&self, left: &Rel, right: &Rel, condition: &mut Condition) -> Option<(usize, usize, bool)> {
         let (l, r) = (window_columns(left)?, window_columns(right)?);
         let has = |a: Option<usize>, b: Option<usize>| match (a, b) {
             (Some(a), Some(b)) => condition.equal.iter().any(|e| e.left.as_column() == Some(a) && e.right.as_column() == Some(b)),
             _ => false,
         };
         let same = l.window == r.window && l.ltz == r.ltz && !l.proctime && !r.proctime;
-        (same && has(l.start, r.start) && has(l.end, r.end)).then(|| (l.end.unwrap_or_default(), r.end.unwrap_or_default()))
+        (same && has(l.start, r.start) && has(l.end, r.end)).then(|| (l.end.unwrap_or_default(), r.end.unwrap_or_default(), l.ltz))
     }
 
-    fn window_join(&mut self, rel: &Rel, sides: Sides, left_window_end: usize, right_window_end: usize) -> Stream {
+    fn window_join(&mut self, rel: &Rel, sides: Sides, (left_window_end, right_window_end): (usize, usize), ltz: bool) -> Stream {
         let (schema, map) = self.joined(rel, &sides);
         let inputs = vec![(sides.left.node, Wants::Needs), (sides.right.node, Wants::Needs)];
-        let spec = WindowJoinSpec { join: sides.spec, left_window_end, right_window_end };
+        let spec = WindowJoinSpec { join: sides.spec, left_window_end, right_window_end, ltz };
         let node = self.operator(OperatorSpec::WindowJoin(spec), inputs, schema, |n| {
             n.kinds = Kinds::INSERT_ONLY;
             n.update_before = UpdateBefore::Never;

@@ -85,6 +85,7 @@ impl Planner<'_> {
         let mut used = used.clone();
         used.extend(window.iter().filter_map(|w| w.end));
         let below = self.rank_input(r.input, &used, r.partition_by, r.order_by)?;
+        let ltz = window.as_ref().is_some_and(|w| w.ltz);
         let window_end = window.and_then(|w| w.end).map(|c| below.column(c)).transpose()?;
         let insert_only = self.node(below.node).kinds.insert_only();
         if insert_only && r.kind == RankKind::RowNumber && (r.from, r.to) == (1, 1) && self.is_time_order(r) {
@@ -115,7 +116,7 @@ impl Planner<'_> {
         }
         let keys = self.rank_keys(r, &spec, below.node);
         if let Some(window_end) = window_end {
-            let spec = OperatorSpec::WindowTopN(WindowTopNSpec { top_n: spec, window_end });
+            let spec = OperatorSpec::WindowTopN(WindowTopNSpec { top_n: spec, window_end, ltz });
             let node = self.operator(spec, vec![(below.node, Wants::AsConsumers)], schema, |n| {
                 n.update_before = UpdateBefore::Never;
                 n.keys = keys;
