@@ -156,11 +156,7 @@ impl Preparer<'_> {
             _ => return Err(Error::plan("EXPLAIN takes a query, an INSERT or a STATEMENT SET")),
         };
         let graph = sluice_plan::plan(&bound, &self.catalog, &self.options())?;
-        let mut text = sluice_plan::explain(&graph);
-        for warning in &graph.warnings {
-            text.push_str(&format!("warning: {warning}\n"));
-        }
-        Ok(text)
+        Ok(sluice_plan::explain(&graph))
     }
 
     fn show(&self, statement: &Statement) -> Result<String> {

@@ -36,6 +36,9 @@ const REGISTRY: &[Connector] = &[
     Connector { name: "blackhole", source: None, sink: Some(sink::blackhole::FACTORY) },
 ];
 
+/// Connectors of a later version.
+const PLANNED: &[&str] = &["jdbc", "slack", "http"];
+
 /// The connector that a table names.
 ///
 /// # Errors
@@ -47,6 +50,9 @@ pub(crate) fn find(table: &TableSpec) -> Result<&'static Connector> {
             .hint("add 'connector' = 'kafka' or another one to its WITH clause"));
     };
     REGISTRY.iter().find(|c| c.name == option.value).ok_or_else(|| {
+        if PLANNED.contains(&option.value.as_str()) {
+            return Error::unsupported(format!("table '{}': connector '{}'", table.name, option.value)).at(option.value_span);
+        }
         let error = Error::plan(format!("there is no connector '{}'", option.value)).at(option.value_span);
         match closest(&option.value, REGISTRY.iter().map(|c| c.name)) {
             Some(near) => error.hint(format!("did you mean '{near}'?")),

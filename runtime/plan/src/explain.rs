@@ -342,7 +342,8 @@ fn match_clause(clause: &sluice_batch::algebra::MatchClause, input: &[String]) -
                 (n, Some(m)) if n == m => format!("{{{n}}}"),
                 (n, Some(m)) => format!("{{{n},{m}}}"),
             };
-            let reluctant = if !quantifier.is_empty() && !p.greedy { "?" } else { "" };
+            let fixed = p.max == Some(p.min) || (p.min, p.max) == (0, Some(1));
+            let reluctant = if !fixed && !p.greedy { "?" } else { "" };
             format!("{}{quantifier}{reluctant}", p.variable)
         })
         .collect();

@@ -83,6 +83,7 @@ pub struct Properties {
 /// If a statement cannot be planned: the error has its place and says what is not supported.
 pub fn plan(statements: &[BoundStatement], catalog: &Catalog, options: &PlanOptions) -> Result<Graph> {
     let settings = settings::Settings::read(&catalog.settings)?;
+    statements.iter().try_for_each(rewrite::check)?;
     let statements: Vec<BoundStatement> = statements.iter().map(rewrite::statement).collect();
     let planned = translate::statements(&statements, &settings, options)?;
     Ok(changelog::finish(planned))

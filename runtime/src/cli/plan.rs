@@ -19,12 +19,7 @@ pub fn plan(args: Args) -> Result<()> {
     let script = script::load(&args.file, &args.sql)?;
     for step in script.steps {
         match step {
-            Step::Job { graph, .. } => {
-                print!("{}", sluice_plan::explain(&graph));
-                for warning in &graph.warnings {
-                    println!("warning: {warning}");
-                }
-            }
+            Step::Job { graph, .. } => print!("{}", sluice_plan::explain(&graph)),
             Step::Print(text) => println!("{text}"),
         }
     }

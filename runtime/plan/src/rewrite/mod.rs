@@ -9,6 +9,15 @@ mod watermark;
 use sluice_batch::Expr;
 use sluice_sql::relation::{BoundStatement, Rel, RelKind, Schema};
 
+/// Finds constants that fail.
+///
+/// # Errors
+/// Theirs.
+pub(crate) fn check(statement: &BoundStatement) -> sluice_batch::Result<()> {
+    let (BoundStatement::Insert { query, .. } | BoundStatement::Select { query }) = statement;
+    constants::check(query)
+}
+
 /// A statement with its query rewritten.
 pub(crate) fn statement(statement: &BoundStatement) -> BoundStatement {
     let mut statement = statement.clone();
@@ -26,6 +35,9 @@ fn relation(rel: Rel) -> Rel {
     let rel = merge_projects(rel);
     let rel = predicates::push_down(rel);
     let rel = unnest::below_windows(rel);
+    let rel = merge_projects(rel);
+    // Predicates over elements can pass the windows now.
+    let rel = predicates::push_down(rel);
     merge_projects(rel)
 }
 

@@ -105,7 +105,7 @@ impl Binder<'_> {
         let keys = bind_keys(&mut binder, &s.group_by)?;
         let several = keys.sets.len() > 1;
         let may_be_empty = keys.sets.iter().any(Vec::is_empty);
-        let (rel, placed) = inputs(&mut binder, &keys, calls, may_be_empty, s.span)?;
+        let Inputs { rel, calls: placed, positions } = inputs(&mut binder, &keys, calls, may_be_empty, s.span)?;
         let window = window_keys(&rel, keys.exprs.len(), &keys.sets, s.span)?;
         let n_keys = keys.exprs.len();
         let mut columns: Vec<ColumnDef> = rel.schema.iter().take(n_keys).cloned().collect();
@@ -119,8 +119,8 @@ impl Binder<'_> {
         if several {
             columns.push(build::column("grouping_id", TypeKind::BigInt.not_null(), None));
         }
-        for (i, f) in calls.iter().enumerate() {
-            names.prebound.insert(std::ptr::from_ref(*f), build::read(&columns, n_keys + i));
+        for (f, at) in calls.iter().zip(&positions) {
+            names.prebound.insert(std::ptr::from_ref(*f), build::read(&columns, n_keys + at));
         }
         let before = binder.schema.clone();
         let key_columns: Vec<(Expr, Expr)> = keys.exprs.iter().enumerate().map(|(i, e)| (e.clone(), build::read(&columns, i))).collect();
@@ -139,20 +139,35 @@ impl Binder<'_> {
     }
 }
 
-/// The aggregate's input: keys, then arguments and filters; and the calls over it.
+/// An aggregate's input and its calls.
+pub(super) struct Inputs {
+    /// Keys, then arguments and filters.
+    pub rel: Rel,
+    /// Equal ones once.
+    pub calls: Vec<AggregateCall>,
+    /// Where in `calls` each call of the statement is.
+    pub positions: Vec<usize>,
+}
+
+/// The aggregate's input and the calls over it.
 pub(super) fn inputs(
     binder: &mut ExprBinder<'_, '_>,
     keys: &Keys,
     calls: &[&FunctionCall],
     may_be_empty: bool,
     span: Span,
-) -> Result<(Rel, Vec<AggregateCall>)> {
+) -> Result<Inputs> {
     let mut exprs = keys.exprs.clone();
-    let mut placed = Vec::with_capacity(calls.len());
+    let mut placed: Vec<AggregateCall> = Vec::with_capacity(calls.len());
+    let mut positions = Vec::with_capacity(calls.len());
     for (i, f) in calls.iter().enumerate() {
         let bound = bind_call(binder, f, may_be_empty)?;
         let name = format!("{}${i}", f.name.object().to_lowercase());
-        placed.push(place(bound, name, &mut |e| build::intern(&mut exprs, e)));
+        let call = place(bound, name, &mut |e| build::intern(&mut exprs, e));
+        positions.push(placed.iter().position(|p| same_call(p, &call)).unwrap_or(placed.len()));
+        if positions.last() == Some(&placed.len()) {
+            placed.push(call);
+        }
     }
     let rel = binder.take_input()?;
     binder.schema = rel.schema.clone();
@@ -164,7 +179,12 @@ pub(super) fn inputs(
             (name.unwrap_or_else(|| format!("$arg{i}")), e)
         })
         .collect();
-    Ok((build::project(rel, items, span), placed))
+    Ok(Inputs { rel: build::project(rel, items, span), calls: placed, positions })
+}
+
+fn same_call(a: &AggregateCall, b: &AggregateCall) -> bool {
+    let function = || a.function.name() == b.function.name() && format!("{:?}", a.function) == format!("{:?}", b.function);
+    a.args == b.args && a.filter == b.filter && a.distinct == b.distinct && a.ty == b.ty && function()
 }
 
 /// The keys of GROUP BY and its sets (the cross product of its elements).

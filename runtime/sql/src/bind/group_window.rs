@@ -2,7 +2,7 @@
 
 use sluice_batch::{Datum, Error, Expr, Millis, Result, TypeKind};
 
-use super::aggregate::{Keys, bind_keys, inputs};
+use super::aggregate::{Inputs, Keys, bind_keys, inputs};
 use super::expr::ExprBinder;
 use super::select::Names;
 use super::{Binder, Env, build, constant, unsupported, walk};
@@ -79,12 +79,12 @@ pub(super) fn bind(
         names: keys.names.into_iter().chain([exprs.schema[time].name.clone()]).collect(),
         sets: keys.sets,
     };
-    let (rel, placed) = inputs(&mut exprs, &with_time, calls, false, s.span)?;
+    let Inputs { rel, calls: placed, positions } = inputs(&mut exprs, &with_time, calls, false, s.span)?;
     let mut columns: Vec<_> = rel.schema.iter().take(n_keys).cloned().collect();
     columns.iter_mut().for_each(|c| c.time = None);
     columns.extend(placed.iter().map(|c| build::column(c.name.clone(), c.ty.clone(), None)));
-    for (i, f) in calls.iter().enumerate() {
-        names.prebound.insert(std::ptr::from_ref(*f), build::read(&columns, n_keys + i));
+    for (f, at) in calls.iter().zip(&positions) {
+        names.prebound.insert(std::ptr::from_ref(*f), build::read(&columns, n_keys + at));
     }
     let mut properties = Vec::new();
     for (f, property) in auxiliary(clauses) {

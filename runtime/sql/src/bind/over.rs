@@ -20,6 +20,27 @@ struct Group {
     calls: Vec<(*const FunctionCall, OverCall)>,
 }
 
+/// What all window functions of a SELECT must have in common (Flink: `StreamExecOverAggregate`).
+#[derive(Clone)]
+struct Window {
+    partition_by: Vec<usize>,
+    order_by: Vec<SortKey>,
+    frame: Frame,
+}
+
+impl Window {
+    /// ROW_NUMBER's frame is one of rows whatever is written (Calcite: `SqlToRelConverter.convertOver`).
+    fn of(f: &FunctionCall, partition_by: &[usize], order_by: &[SortKey], frame: &Frame) -> Self {
+        let rows = f.name.object().eq_ignore_ascii_case("ROW_NUMBER");
+        let frame = if rows { Frame { rows, start: Bound::Unbounded, end: Bound::Preceding(0) } } else { frame.clone() };
+        Self { partition_by: partition_by.to_vec(), order_by: order_by.to_vec(), frame }
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self.partition_by == other.partition_by && self.order_by == other.order_by && same_frame(&self.frame, &other.frame)
+    }
+}
+
 /// Adds all window functions of a SELECT to its relation; `names` then knows their columns.
 pub(super) fn bind(
     binder: &Binder<'_>,
@@ -37,20 +58,26 @@ pub(super) fn bind(
     let mut extra: Vec<Expr> = Vec::new();
     let mut groups: Vec<Group> = Vec::new();
     let mut exprs = names.binder(binder, env, rel);
+    let mut window: Option<Window> = None;
     for f in calls {
         let spec = resolve(f, s)?;
         let mut at = |e: Expr| e.as_column().unwrap_or_else(|| width + build::intern(&mut extra, e));
-        let partition_by = exprs.bind_all(&spec.partition_by)?.into_iter().map(&mut at).collect::<Vec<_>>();
+        let partition_by = exprs.bind_all(spec.partition_by)?.into_iter().map(&mut at).collect::<Vec<_>>();
         let mut order_by = Vec::with_capacity(spec.order_by.len());
-        for o in &spec.order_by {
+        for o in spec.order_by {
             let e = exprs.bind(&o.expr)?;
             order_by.push(sort_key(o, at(e)));
         }
-        let explicit = spec.frame.as_ref().map(|f| frame(&mut exprs, f)).transpose()?;
+        let explicit = spec.frame.map(|f| frame(&mut exprs, f)).transpose()?;
         let frame = explicit.clone().unwrap_or_else(|| default_frame(&order_by));
         let (call, uses_frame, rank) = over_call(&mut exprs, f, &frame, !order_by.is_empty(), &mut at)?;
         if rank && explicit.is_some() {
             return Err(Error::plan(format!("ROW/RANGE not allowed with {} function", f.name)).at(f.span));
+        }
+        let of_call = Window::of(f, &partition_by, &order_by, &frame);
+        if !window.get_or_insert_with(|| of_call.clone()).same(&of_call) {
+            return Err(unsupported("a SELECT with window functions over different windows", f.span)
+                .hint("compute one of them in a subquery: partition, order and frame must be the same"));
         }
         let fits = |g: &Group| {
             g.partition_by == partition_by
@@ -98,33 +125,43 @@ fn calls<'e>(clauses: &[&'e ast::Expr]) -> Vec<&'e FunctionCall> {
     out
 }
 
+/// A call's window in the statement's own expressions: aggregates in them are known by their address.
+#[derive(Default)]
+struct Resolved<'s> {
+    partition_by: &'s [ast::Expr],
+    order_by: &'s [ast::OrderBy],
+    frame: Option<&'s ast::Frame>,
+}
+
 /// The call's window, with what it takes from the WINDOW clause.
-fn resolve(f: &FunctionCall, s: &ast::Select) -> Result<WindowSpec> {
-    let named = |name: &ast::Ident| -> Result<&WindowSpec> {
+fn resolve<'s>(f: &'s FunctionCall, s: &'s ast::Select) -> Result<Resolved<'s>> {
+    let named = |name: &ast::Ident| -> Result<&'s WindowSpec> {
         let found = s.windows.iter().find(|(n, _)| n.name == name.name).map(|(_, w)| w);
         found.ok_or_else(|| {
             let error = Error::plan(format!("Window '{}' not found", name.name)).at(name.span);
             super::did_you_mean(error, &name.name, s.windows.iter().map(|(n, _)| n.name.as_str()))
         })
     };
-    let mut spec = match &f.over {
-        Some(Over::Named(name)) => named(name)?.clone(),
-        Some(Over::Spec(spec)) => spec.clone(),
-        None => WindowSpec::default(),
+    let spec = match &f.over {
+        Some(Over::Named(name)) => named(name)?,
+        Some(Over::Spec(spec)) => spec,
+        None => return Ok(Resolved::default()),
     };
+    let mut out = Resolved { partition_by: &spec.partition_by, order_by: &spec.order_by, frame: spec.frame.as_ref() };
+    let mut next = spec.base.as_ref();
     // A base may have a base itself; a chain longer than the clause is a cycle.
     for _ in 0..=s.windows.len() {
-        let Some(base_name) = spec.base.take() else { return Ok(spec) };
-        let base = named(&base_name)?;
-        if !spec.partition_by.is_empty() || (!base.order_by.is_empty() && !spec.order_by.is_empty()) {
+        let Some(base_name) = next else { return Ok(out) };
+        let base = named(base_name)?;
+        if !out.partition_by.is_empty() || (!base.order_by.is_empty() && !out.order_by.is_empty()) {
             return Err(Error::plan(format!("Cannot override the clauses of window '{}'", base_name.name)).at(base_name.span));
         }
-        spec.partition_by.clone_from(&base.partition_by);
-        if spec.order_by.is_empty() {
-            spec.order_by.clone_from(&base.order_by);
+        out.partition_by = &base.partition_by;
+        if out.order_by.is_empty() {
+            out.order_by = &base.order_by;
         }
-        spec.frame = spec.frame.or_else(|| base.frame.clone());
-        spec.base.clone_from(&base.base);
+        out.frame = out.frame.or(base.frame.as_ref());
+        next = base.base.as_ref();
     }
     Err(Error::plan("window definitions refer to each other in a cycle").at(f.span))
 }

@@ -1,0 +1,41 @@
+-- Seed pizza-anomaly-detection, application 1 of 4: its three statements as the seed writes them, but for the brokers, the emoji
+-- (lost to a wrong encoding there) and the closing semicolons.
+
+CREATE TABLE pizza_source (
+    id INT, 
+    shop VARCHAR, 
+    name VARCHAR, 
+    phoneNumber VARCHAR, 
+    address VARCHAR, 
+    pizzas ARRAY <ROW (pizzaName VARCHAR, additionalToppings ARRAY <VARCHAR>)>, orderTimestamp TIMESTAMP(3) METADATA FROM 'timestamp', orderProctime AS PROCTIME(), WATERMARK FOR orderTimestamp AS orderTimestamp - INTERVAL '5' SECOND
+) WITH (
+    'connector' = 'kafka',
+    'properties.bootstrap.servers' = 'localhost:9092',
+    'scan.startup.mode' = 'earliest-offset',
+    'topic' = 'pizzas',
+    'value.format' = 'json'
+);
+
+CREATE TABLE pizza_filtered (
+    id INT, 
+    name VARCHAR, 
+    topping VARCHAR, 
+    orderTimestamp TIMESTAMP(3)
+) WITH (
+    'connector' = 'kafka',
+    'properties.bootstrap.servers' = 'localhost:9092',
+    'scan.startup.mode' = 'earliest-offset',
+    'topic' = 'pizza_stream_out_filter',
+    'value.format' = 'json'
+);
+
+insert into pizza_filtered
+select
+    id,
+    name,
+    c.topping,
+    orderTimestamp
+from pizza_source
+cross join UNNEST(pizzas) b
+cross join UNNEST(b.additionalToppings) as c(topping)
+where c.topping in ('🍍 pineapple', '🍓 strawberry','🍌 banana');
