@@ -26,6 +26,7 @@ use sluice_operators::spec::OperatorSpec;
 use sluice_sql::catalog::Catalog;
 use sluice_sql::relation::{BoundStatement, Schema};
 
+pub use settings::time_zone;
 pub use explain::explain;
 
 /// What runs: nodes in topological order, inputs before consumers.

@@ -138,8 +138,11 @@ fn choice<T: Copy>(settings: &IndexMap<String, String>, key: &str, values: &[(&s
     })
 }
 
-/// `table.local-time-zone`: a region, or an offset from UTC in whole hours as `UTC+8`, `GMT-05:00`.
-fn time_zone(settings: &IndexMap<String, String>) -> Result<Tz> {
+/// `table.local-time-zone`: a region, or an offset from UTC in whole hours as `UTC+8`, `GMT-05:00`; without it UTC.
+///
+/// # Errors
+/// If it is neither.
+pub fn time_zone(settings: &IndexMap<String, String>) -> Result<Tz> {
     let text = settings.get("table.local-time-zone").map_or("UTC", |s| s.trim());
     if text.eq_ignore_ascii_case("default") {
         return Ok(Tz::UTC);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_batch::{Error, Result};
+use sluice_batch::Result;
 use sluice_sql::catalog::Catalog;
 
 use super::stop_on_signal;
@@ -90,10 +90,7 @@ fn default_format() -> Format {
 
 fn job_options(catalog: &Catalog, duration: Option<Duration>) -> Result<JobOptions> {
     let setting = |key: &str| catalog.settings.get(key).map(String::as_str);
-    let zone = setting("table.local-time-zone").filter(|z| *z != "default").unwrap_or("UTC");
-    let time_zone = zone.parse().map_err(|_| {
-        Error::plan(format!("'table.local-time-zone' = '{zone}' is not a time zone")).hint("use a name such as 'Europe/Berlin'")
-    })?;
+    let time_zone = sluice_plan::time_zone(&catalog.settings)?;
     let commit_interval = sluice_batch::duration::parse(setting("execution.checkpointing.interval").unwrap_or("1 s"))?;
     Ok(JobOptions { time_zone, commit_interval, duration })
 }

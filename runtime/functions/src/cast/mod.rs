@@ -32,7 +32,7 @@ pub fn cast(input: Expr, to: &SqlType, try_cast: bool, span: Span) -> Result<Exp
     if !typing::supports_explicit_cast(&input.ty, to) {
         return Err(Error::plan(format!("Cast function cannot convert value of type {} to type {}", input.ty, to.kind)).at(span));
     }
-    Ok(build(input, to, try_cast))
+    Ok(build(input, to, try_cast, true))
 }
 
 /// A cast that needs no CAST in the SQL (Flink: `LogicalTypeCasts.supportsImplicitCast`): to sink columns, in set operations, CASE.
@@ -45,15 +45,17 @@ pub fn implicit_cast(input: Expr, to: &SqlType, span: Span) -> Result<Expr> {
         let message = format!("Implicit conversion between {} and {} is not supported", input.ty.kind, to.kind);
         return Err(Error::plan(message).hint(format!("use CAST(… AS {})", to.kind)).at(span));
     }
-    Ok(build(input, to, false))
+    Ok(build(input, to, false, false))
 }
 
-fn build(mut input: Expr, to: &SqlType, try_cast: bool) -> Expr {
+fn build(mut input: Expr, to: &SqlType, try_cast: bool, explicit: bool) -> Expr {
     let ty = to.with_nullable(try_cast || input.ty.nullable);
     if matches!(input.kind, ExprKind::Literal(Datum::Null)) {
         return Expr::null(ty);
     }
-    if input.ty.kind == to.kind || same_representation(&input.ty.kind, &to.kind) {
+    // A source may give fewer than n characters for CHAR(n): CAST to VARCHAR adds the blanks. Literals have them.
+    let pads = explicit && matches!(input.ty.kind, TypeKind::Char(_)) && !matches!(input.kind, ExprKind::Literal(_));
+    if input.ty.kind == to.kind || !pads && same_representation(&input.ty.kind, &to.kind) {
         input.ty = ty;
         return input;
     }
@@ -134,7 +136,7 @@ impl From<ArrayRef> for Casted {
 fn column(input: &ArrayRef, from: &SqlType, to: &SqlType, env: &Env<'_>) -> Result<Casted> {
     use TypeKind::*;
     let (a, b) = (&from.kind, &to.kind);
-    if a == b || same_representation(a, b) {
+    if a == b || !matches!(a, Char(_)) && same_representation(a, b) {
         return Ok(input.clone().into());
     }
     if *a == Null {

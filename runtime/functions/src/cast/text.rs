@@ -163,7 +163,19 @@ pub(crate) fn fit(text: &mut String, kind: &TypeKind) {
     }
 }
 
+/// Whether all values have `length` characters or more.
+fn all_reach(input: &ArrayRef, length: u32) -> bool {
+    let reaches = |text: &str| text.len() >= length as usize && text.chars().count() >= length as usize;
+    input.as_any().downcast_ref::<StringArray>().is_some_and(|a| a.iter().flatten().all(reaches))
+}
+
 pub(super) fn to_text(input: &ArrayRef, from: &SqlType, to: &SqlType, env: &Env<'_>) -> Result<Casted> {
+    if let (TypeKind::Char(n), TypeKind::VarChar(m)) = (&from.kind, &to.kind)
+        && n <= m
+        && all_reach(input, *n)
+    {
+        return Ok(input.clone().into());
+    }
     let render = renderer(input.as_ref(), from, env.cx)?;
     let mut builder = StringBuilder::with_capacity(input.len(), input.len() * 16);
     let mut failed = vec![];
@@ -175,6 +187,9 @@ pub(super) fn to_text(input: &ArrayRef, from: &SqlType, to: &SqlType, env: &Env<
         }
         buffer.clear();
         if render(row, &mut buffer).is_some() {
+            if matches!(from.kind, TypeKind::Char(_)) {
+                fit(&mut buffer, &from.kind);
+            }
             fit(&mut buffer, &to.kind);
             builder.append_value(&buffer);
         } else if env.try_cast {

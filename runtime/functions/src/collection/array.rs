@@ -145,7 +145,8 @@ fn reverse(args: &Args<'_>) -> Result<ArrayRef> {
     out.finish(args.ty, &[list.values()])
 }
 
-/// `ARRAY_SLICE(array, start [, end])`: both inclusive, from 1 (0 is 1), negative ones from the end.
+/// `ARRAY_SLICE(array, start [, end])`: both inclusive, from 1 (0 is 1), negative ones from the end
+/// (Flink: `ArraySliceFunction`).
 fn bind_slice(mut call: Call<'_>) -> Result<Expr> {
     let forms = ["ARRAY_SLICE(<ARRAY>, <INTEGER>, <INTEGER>)", "ARRAY_SLICE(<ARRAY>, <INTEGER>)"];
     let integers = call.args.iter().skip(1).all(|a| a.ty.kind.is_integer() || a.ty.kind == TypeKind::Null);
@@ -166,16 +167,17 @@ fn slice(args: &Args<'_>) -> Result<ArrayRef> {
     for row in 0..args.len() {
         let range = list.range(row).and_then(|range| {
             let size = range.len() as i64;
-            let offset = |i: i64| if i < 0 { i.saturating_add(size) } else { (i - 1).max(0) };
-            let first = offset(start.get(row)?);
+            let from_end = |i: i64| if i < 0 { i.saturating_add(size + 1) } else { i };
+            let first = from_end(start.get(row)?).max(1);
             let last = match end {
-                Some(end) => offset(end.get(row)?),
-                None => size - 1,
+                // One that comes to 0 means the first element.
+                Some(end) => Some(from_end(end.get(row)?)).filter(|end| *end != 0).unwrap_or(1).min(size),
+                None => size,
             };
-            if last < first || first >= size || last < 0 {
+            if last < first {
                 return Some(0..0);
             }
-            Some(range.start + first.max(0) as usize..range.start + last.min(size - 1) as usize + 1)
+            Some(range.start + first as usize - 1..range.start + last as usize)
         });
         out.push(range.map(|r| r.map(|i| (0, i))));
     }

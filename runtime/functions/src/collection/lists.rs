@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ListArray, MapArray, StructArray, new_null_array};
+use arrow::array::{Array, ArrayRef, ListArray, new_null_array};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute;
 use arrow::datatypes::{DataType, Field};
 use arrow::row::{RowConverter, Rows, SortField};
-use sluice_batch::{Error, Result, SqlType, TypeKind, Value};
+use sluice_batch::{Error, Result, SqlType, TypeKind, Value, datum};
 
 use crate::kernel::Args;
 
@@ -118,16 +118,12 @@ impl ListsBuilder {
 
     /// A map whose values lie at other positions than the keys.
     pub fn finish_pairs(self, ty: &SqlType, keys: &[&ArrayRef], values: &[&ArrayRef], value_positions: &[Position]) -> Result<ArrayRef> {
-        let DataType::Map(field, _) = ty.to_arrow() else {
+        let TypeKind::Map(key, value) = &ty.kind else {
             return Err(Error::runtime(format!("{ty} is not a map")));
         };
-        let DataType::Struct(fields) = field.data_type().clone() else {
-            return Err(Error::runtime(format!("{ty} has no entries")));
-        };
-        let values = gather(fields[1].data_type(), values, value_positions)?;
-        let (keys, offsets, valid) = self.gather(fields[0].data_type(), keys)?;
-        let entries = StructArray::try_new(fields, vec![keys, values], None)?;
-        Ok(Arc::new(MapArray::try_new(field, offsets, entries, Some(valid), false)?))
+        let values = gather(&value.to_arrow(), values, value_positions)?;
+        let (keys, offsets, valid) = self.gather(&key.to_arrow(), keys)?;
+        Ok(Arc::new(datum::map_array(&ty.to_arrow(), offsets, keys, values, Some(valid))?))
     }
 }
 

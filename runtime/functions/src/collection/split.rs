@@ -1,4 +1,5 @@
-//! `SPLIT(text, delimiter)`: an array of the parts; without delimiter, of the characters (Flink: `SplitFunction`).
+//! `SPLIT(text, delimiter)`: an array of the parts, none of empty text; with an empty delimiter, of the characters
+//! (Flink: `SplitFunction`).
 
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ fn split(args: &Args<'_>) -> Result<ArrayRef> {
         if delimiter.is_empty() {
             let mut buffer = [0; 4];
             text.chars().for_each(|c| out.values().append_value(c.encode_utf8(&mut buffer)));
-        } else {
+        } else if !text.is_empty() {
             text.split(delimiter).for_each(|part| out.values().append_value(part));
         }
         out.append(true);
