@@ -26,8 +26,8 @@ use sluice_operators::spec::OperatorSpec;
 use sluice_sql::catalog::Catalog;
 use sluice_sql::relation::{BoundStatement, Schema};
 
-pub use settings::time_zone;
 pub use explain::explain;
+pub use settings::time_zone;
 
 /// What runs: nodes in topological order, inputs before consumers.
 #[derive(Clone, Debug, Default)]
