@@ -1,6 +1,8 @@
 //! How the rows of a bare SELECT reach the one who asked: a changelog, as a table or as JSON, or a live table.
 
 use std::io::{BufWriter, Stdout, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{Array, ArrayRef, StringArray};
 use indexmap::IndexMap;
@@ -22,12 +24,43 @@ pub enum Format {
     ChangelogJson,
 }
 
-pub fn new(format: Format) -> Box<dyn Client> {
-    let out = BufWriter::new(std::io::stdout());
+/// Prints what a job's SELECT gives. Sets `stop` when nobody reads it any more.
+pub fn new(format: Format, stop: Arc<AtomicBool>) -> Box<dyn Client> {
+    let out = BufWriter::new(Pipe { stdout: std::io::stdout(), stop });
     match format {
         Format::Table => Box::new(Changelog { out, started: false }),
         Format::Live => Box::new(Live { out, header: String::new(), rows: IndexMap::new(), lines: 0, drawn: 0 }),
         Format::ChangelogJson => Box::new(ChangelogJson { out, encoder: None, records: Records::default() }),
+    }
+}
+
+/// stdout; when its reader is gone (`| head`), the job is asked to stop and the rest is dropped.
+struct Pipe {
+    stdout: Stdout,
+    stop: Arc<AtomicBool>,
+}
+
+impl Pipe {
+    fn closed<T>(&self, result: std::io::Result<T>, instead: T) -> std::io::Result<T> {
+        match result {
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {
+                self.stop.store(true, Ordering::Relaxed);
+                Ok(instead)
+            }
+            other => other,
+        }
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let result = self.stdout.write(bytes);
+        self.closed(result, bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let result = self.stdout.flush();
+        self.closed(result, ())
     }
 }
 
@@ -60,7 +93,7 @@ fn header(schema: &Schema) -> String {
 }
 
 struct Changelog {
-    out: BufWriter<Stdout>,
+    out: BufWriter<Pipe>,
     started: bool,
 }
 
@@ -84,7 +117,7 @@ impl Client for Changelog {
 
 /// Draws the rows that are there now; the newest ones, if they do not fit.
 struct Live {
-    out: BufWriter<Stdout>,
+    out: BufWriter<Pipe>,
     header: String,
     /// Rows that are there, and how often.
     rows: IndexMap<String, usize>,
@@ -144,7 +177,7 @@ impl Client for Live {
 }
 
 struct ChangelogJson {
-    out: BufWriter<Stdout>,
+    out: BufWriter<Pipe>,
     encoder: Option<Box<dyn Encoder>>,
     records: Records,
 }

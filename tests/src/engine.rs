@@ -1,10 +1,13 @@
 //! The built `sluice` as a black box.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::services::read_all;
+use tempfile::NamedTempFile;
 
 /// The binary under test: `SLUICE_BIN`, else the one that cargo built beside the tests.
 pub fn binary() -> PathBuf {
@@ -20,12 +23,34 @@ pub fn binary() -> PathBuf {
 /// A run of `sluice` in the background; killed when dropped.
 pub struct Run {
     child: Option<Child>,
+    stdout: Pipe,
+    stderr: Pipe,
+    /// Kept until the end.
+    script: Option<NamedTempFile>,
 }
 
 impl Run {
     pub fn start(args: &[&str]) -> Self {
-        let child = Command::new(binary()).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        Self { child: Some(child) }
+        Self::spawn(Command::new(binary()).args(args))
+    }
+
+    /// Runs a script that is written to a file, with further arguments.
+    pub fn script(sql: &str, args: &[&str]) -> Self {
+        Self::script_with(sql, args, &[])
+    }
+
+    /// As [`Run::script`], with variables of the environment.
+    pub fn script_with(sql: &str, args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let file = file(sql, ".sql");
+        let mut run = Self::spawn(Command::new(binary()).arg("run").arg(file.path()).args(args).envs(environment.iter().copied()));
+        run.script = Some(file);
+        run
+    }
+
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, stderr) = (Pipe::read(child.stdout.take().unwrap()), Pipe::read(child.stderr.take().unwrap()));
+        Self { child: Some(child), stdout, stderr, script: None }
     }
 
     pub fn ended(&mut self) -> bool {
@@ -36,12 +61,19 @@ impl Run {
         self.child.as_ref().map_or(0, Child::id)
     }
 
+    /// What it has printed so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// What it has logged so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
     /// Waits for the end; kills at the deadline.
     pub fn wait(mut self, deadline: Duration) -> Output {
         let mut child = self.child.take().unwrap();
-        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let stdout = std::thread::spawn(move || read_all(stdout));
-        let stderr = std::thread::spawn(move || read_all(stderr));
         let started = Instant::now();
         let status = loop {
             if let Some(status) = child.try_wait().unwrap() {
@@ -53,13 +85,18 @@ impl Run {
             }
             std::thread::sleep(Duration::from_millis(10));
         };
-        Output { status, stdout: stdout.join().unwrap().into_bytes(), stderr: stderr.join().unwrap().into_bytes() }
+        Output { status, stdout: self.stdout.end(), stderr: self.stderr.end() }
+    }
+
+    /// Sends a signal by its name: `TERM`, `INT`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status().unwrap();
+        assert!(sent.success(), "kill -{name}");
     }
 
     /// Asks for a graceful stop (SIGTERM) and waits for the end.
     pub fn stop(self, deadline: Duration) -> Output {
-        let pid = self.pid().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        self.signal("TERM");
         self.wait(deadline)
     }
 }
@@ -70,5 +107,43 @@ impl Drop for Run {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// A temporary file with this text.
+pub fn file(text: &str, suffix: &str) -> NamedTempFile {
+    let file = tempfile::Builder::new().prefix("sluice-test").suffix(suffix).tempfile().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+/// What a process writes, read as it comes.
+struct Pipe {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Pipe {
+    fn read(mut from: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(vec![]));
+        let held = bytes.clone();
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(n) = from.read(&mut buffer)
+                && n > 0
+            {
+                held.lock().unwrap().extend_from_slice(&buffer[..n]);
+            }
+        });
+        Self { bytes, reader: Some(reader) }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
+    }
+
+    fn end(&mut self) -> Vec<u8> {
+        self.reader.take().unwrap().join().unwrap();
+        std::mem::take(&mut self.bytes.lock().unwrap())
     }
 }

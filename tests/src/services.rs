@@ -1,7 +1,7 @@
 //! Apache Kafka and Apicurio Registry, started on free loopback ports and stopped by pid.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -133,9 +133,3 @@ fn start_registry(dir: &Path) -> (Process, String) {
     (process, format!("http://127.0.0.1:{port}/apis/ccompat/v7"))
 }
 
-/// Reads what a pipe gives until it ends.
-pub fn read_all(mut pipe: impl Read) -> String {
-    let mut bytes = Vec::new();
-    let _ = pipe.read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
-}

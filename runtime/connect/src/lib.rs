@@ -115,10 +115,24 @@ pub trait Source: Send {
         Ok(())
     }
 
+    /// Records that could not be read and did not fail the job, since the start.
+    fn malformed(&self) -> Malformed {
+        Malformed::default()
+    }
+
     /// What monitoring shows: per split the watermark, lag in records, idleness.
     fn splits(&self) -> Vec<SplitStatus> {
         vec![]
     }
+}
+
+/// Numbers of records that could not be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Malformed {
+    /// Left out because the format says so (`ignore-parse-errors`).
+    pub skipped: u64,
+    /// Sent to the dead-letter topic.
+    pub dead_letters: u64,
 }
 
 #[derive(Clone, Debug)]

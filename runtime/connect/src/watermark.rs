@@ -131,8 +131,14 @@ impl Watermarks {
     /// Moves the idle clocks, and answers with the watermark or idleness that is due. To be called once a poll, after its rows were
     /// observed and given.
     pub fn tick(&mut self, now: Millis) -> Option<SourceEvent> {
-        self.age(now);
+        let fallen_idle = self.age(now);
         let Some(minimum) = self.minimum() else {
+            // Splits that fall idle at the same moment do so in the order of their watermarks: the last one's counts.
+            if fallen_idle > self.combined {
+                self.last_given = Some(now);
+                self.combined = fallen_idle;
+                return Some(SourceEvent::Watermark(fallen_idle));
+            }
             let all_idle = self.splits.iter().any(|s| s.idle) && self.splits.iter().all(|s| s.idle || s.finished);
             if all_idle && !self.idle {
                 self.idle = true;
@@ -155,19 +161,23 @@ impl Watermarks {
     }
 
     /// Time that passed since the last poll counts as quiet, but at most a quarter of the timeout a poll: a task that was busy elsewhere
-    /// does not make its splits idle (FLIP-471).
-    fn age(&mut self, now: Millis) {
+    /// does not make its splits idle (FLIP-471). Answers the greatest watermark of the splits that became idle now.
+    fn age(&mut self, now: Millis) -> Millis {
         let timeout = millis(self.spec.idle_timeout);
         let passed = self.last_tick.map_or(0, |t| now.saturating_sub(t).max(0));
         self.last_tick = Some(now);
+        let mut fallen_idle = WATERMARK_NONE;
         if timeout == 0 {
-            return;
+            return fallen_idle;
         }
         let passed = passed.min((timeout / 4).max(1));
         for split in self.splits.iter_mut().filter(|s| !s.finished) {
             split.quiet += passed;
-            split.idle |= split.quiet >= timeout;
+            if split.quiet >= timeout && !std::mem::replace(&mut split.idle, true) {
+                fallen_idle = fallen_idle.max(split.watermark);
+            }
         }
+        fallen_idle
     }
 }
 
@@ -308,6 +318,14 @@ mod tests {
         assert_eq!(idle, 1);
         observe(&mut w, &[(1, 5000)], 4000);
         assert_eq!(watermark(w.tick(4000)), Some(5000), "split 0 is still idle");
+    }
+
+    #[test]
+    fn splits_that_fall_idle_together_hold_nothing_back() {
+        let mut w = marks(spec(true, 1000), 3);
+        assert!(observe(&mut w, &[(0, 20), (1, 10)], 0).is_empty());
+        let events: Vec<_> = (0..4000).step_by(100).filter_map(|now| w.tick(now)).collect();
+        assert!(matches!(events[..], [SourceEvent::Watermark(20), SourceEvent::Idle]), "{events:?}");
     }
 
     #[test]

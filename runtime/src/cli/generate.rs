@@ -1,5 +1,8 @@
 //! `sluice generate DATASET`
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use sluice_batch::Result;
 
 use super::stop_on_signal;
@@ -41,7 +44,7 @@ pub fn run(args: Args) -> Result<()> {
         count: args.count,
         seed: args.seed,
     };
-    let sent = produce(args.dataset, &target, &*stop_on_signal()?)?;
+    let sent = produce(args.dataset, &target, &*stop_on_signal(Arc::new(AtomicBool::new(false)))?)?;
     eprintln!("{sent} records sent to {}", target.topic);
     Ok(())
 }

@@ -56,25 +56,45 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     init_logs(&cli);
+    let format = cli.log_format;
     let result = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Plan(args) => plan::plan(args),
         Command::Generate(args) => generate::run(args),
-        Command::Version => {
-            println!("sluice {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
+        Command::Version => print(&format!("sluice {}\n", env!("CARGO_PKG_VERSION"))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report(&error),
+        Err(error) => report(&error, format),
     }
 }
 
-fn report(error: &Error) -> ExitCode {
+/// Writes to stdout, and to nobody if the reader is gone (`sluice plan x.sql | head -1`).
+///
+/// # Errors
+/// If stdout cannot take it for another reason.
+fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+fn report(error: &Error, format: LogFormat) -> ExitCode {
     let mut stderr = std::io::stderr().lock();
+    let line = match format {
+        LogFormat::Text => format!("error: {error}"),
+        // As a log line, so that what collects logs finds it; not by `tracing`, whose filter could hide it.
+        LogFormat::Json => {
+            let span = error.span();
+            let fields = serde_json::json!({"message": error.message(), "hint": error.hint_text(), "line": span.line, "column": span.column});
+            let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+            serde_json::json!({"timestamp": now, "level": "ERROR", "fields": fields, "target": "sluice"}).to_string()
+        }
+    };
     // Nothing is left to do if even stderr is gone.
-    let _ = writeln!(stderr, "error: {error}");
+    let _ = writeln!(stderr, "{line}");
     match error.kind() {
         ErrorKind::Plan => ExitCode::from(2),
         ErrorKind::Runtime => ExitCode::from(1),
@@ -90,11 +110,13 @@ fn init_logs(cli: &Cli) {
     }
 }
 
-/// SIGTERM and Ctrl-C end the job cleanly; a second one ends the process at once.
-fn stop_on_signal() -> Result<Arc<AtomicBool>> {
+/// SIGTERM and Ctrl-C end the job cleanly; a second one ends the process at once, and so does the first one while `opening`: there is
+/// nothing to be ended yet, and brokers that cannot be reached may keep the task waiting.
+fn stop_on_signal(opening: Arc<AtomicBool>) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
+        signal_hook::flag::register_conditional_shutdown(signal, 0, opening.clone())?;
         signal_hook::flag::register(signal, stop.clone())?;
     }
     Ok(stop)

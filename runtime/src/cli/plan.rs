@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use sluice_batch::Result;
 
+use super::print;
 use crate::script::{self, Step};
 
 #[derive(clap::Args)]
@@ -19,8 +20,9 @@ pub fn plan(args: Args) -> Result<()> {
     let script = script::load(&args.file, &args.sql)?;
     for step in script.steps {
         match step {
-            Step::Job { graph, .. } => print!("{}", sluice_plan::explain(&graph)),
-            Step::Print(text) => println!("{text}"),
+            Step::Job { graph, .. } => print(&sluice_plan::explain(&graph))?,
+            Step::Print(text) => print(&format!("{text}
+"))?,
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sluice_batch::Result;
 use sluice_sql::catalog::Catalog;
 
-use super::stop_on_signal;
+use super::{print, stop_on_signal};
 use crate::client::{self, Format};
 use crate::local::Local;
 use crate::script::{self, Step};
@@ -52,14 +52,14 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// What is wrong with the script (plan error), or the first failure of a job.
 pub fn run(args: Args) -> Result<()> {
     let script = script::load(&args.file, &args.sql)?;
-    let stop = stop_on_signal()?;
     let stats = Arc::new(Stats::default());
+    let stop = stop_on_signal(stats.opening())?;
     let server = args.http.map(|address| Server::start(address, stats.clone())).transpose()?;
     let local = args.local.then(|| Local::start(&script, stats.clone())).transpose()?;
     let mut result = Ok(Ended::Finished);
     for step in script.steps {
         match step {
-            Step::Print(text) => print!("{text}"),
+            Step::Print(text) => print(&text)?,
             Step::Job { mut graph, catalog } => {
                 for warning in &graph.warnings {
                     tracing::warn!("{warning}");
@@ -68,7 +68,7 @@ pub fn run(args: Args) -> Result<()> {
                     local.redirect(&mut graph);
                 }
                 let options = job_options(&catalog, args.duration)?;
-                let client = client::new(args.output.unwrap_or_else(default_format));
+                let client = client::new(args.output.unwrap_or_else(default_format), stop.clone());
                 result = task::run(&graph, &options, client, &SystemClock, &stop, &stats);
                 match &result {
                     Ok(Ended::Finished) => {}

@@ -1,12 +1,14 @@
 //! Sends a data set to Kafka at a rate.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::{ClientContext, Message};
 use serde_json::{Value, json};
 use sluice_batch::{Error, Result};
 
@@ -28,6 +30,26 @@ pub struct Target {
 }
 
 const FLUSH: Duration = Duration::from_secs(10);
+/// How long to wait for the brokers at the start.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Keeps why a record was not taken.
+#[derive(Default)]
+struct Deliveries {
+    failed: OnceLock<String>,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result {
+            let _ = self.failed.set(format!("a record was not taken by topic '{}': {error}", message.topic()));
+        }
+    }
+}
 
 /// Produces until `count` is reached or `stop` is set. Answers how many records were sent.
 ///
@@ -36,12 +58,7 @@ const FLUSH: Duration = Duration::from_secs(10);
 pub fn produce(dataset: Dataset, target: &Target, stop: &AtomicBool) -> Result<u64> {
     let mut generator = dataset.generator();
     let prefix = wire_prefix(generator.as_ref(), target)?;
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", &target.bootstrap_servers)
-        .set("linger.ms", "5")
-        .set("partitioner", "murmur2_random")
-        .create()
-        .map_err(|e| Error::runtime(format!("cannot make a producer: {e}")))?;
+    let producer = connect(target, stop)?;
     let (mut random, mut value) = (StdRng::seed_from_u64(target.seed), Vec::new());
     let (started, mut sent) = (Instant::now(), 0u64);
     while !stop.load(Ordering::Relaxed) && target.count.is_none_or(|c| sent < c) {
@@ -55,12 +72,42 @@ pub fn produce(dataset: Dataset, target: &Target, stop: &AtomicBool) -> Result<u
         let key = generator.next(&mut random, now, &mut value);
         send(&producer, &target.topic, key.as_deref(), &value, now)?;
         sent += 1;
+        check(&producer)?;
     }
-    producer.flush(FLUSH).map_err(|e| Error::runtime(format!("not all records reached {}: {e}", target.bootstrap_servers)))?;
+    let flushed = producer.flush(FLUSH);
+    check(&producer)?;
+    flushed.map_err(|e| Error::runtime(format!("not all records reached {}: {e}", target.bootstrap_servers)))?;
     Ok(sent)
 }
 
-fn send(producer: &BaseProducer, topic: &str, key: Option<&str>, value: &[u8], now: i64) -> Result<()> {
+/// A producer whose brokers have answered, or that was told to stop before.
+fn connect(target: &Target, stop: &AtomicBool) -> Result<BaseProducer<Deliveries>> {
+    let servers = &target.bootstrap_servers;
+    let producer: BaseProducer<Deliveries> = ClientConfig::new()
+        .set("bootstrap.servers", servers)
+        .set("linger.ms", "5")
+        .set("partitioner", "murmur2_random")
+        .create_with_context(Deliveries::default())
+        .map_err(|e| Error::runtime(format!("cannot make a producer: {e}")))?;
+    let started = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        match producer.client().fetch_metadata(Some(&target.topic), Duration::from_millis(500)) {
+            Ok(_) => break,
+            Err(_) if started.elapsed() < CONNECT => {}
+            Err(e) => {
+                return Err(Error::runtime(format!("cannot reach Kafka at {servers}: {e}"))
+                    .hint("is the broker running, and does --bootstrap-servers name it?"));
+            }
+        }
+    }
+    Ok(producer)
+}
+
+fn check(producer: &BaseProducer<Deliveries>) -> Result<()> {
+    producer.context().failed.get().map_or(Ok(()), |text| Err(Error::runtime(text.as_str())))
+}
+
+fn send(producer: &BaseProducer<Deliveries>, topic: &str, key: Option<&str>, value: &[u8], now: i64) -> Result<()> {
     loop {
         let mut record = BaseRecord::<str, [u8]>::to(topic).payload(value).timestamp(now);
         if let Some(key) = key {

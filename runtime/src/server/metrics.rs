@@ -21,11 +21,14 @@ struct Split {
 /// All metrics of the job in the OpenMetrics text format.
 pub fn render(stats: &Stats) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::with_prefix("sluice");
+    let malformed = stats.malformed();
     for (name, help, value) in [
         ("rows_in", "Rows read from sources", stats.rows_in()),
         ("rows_out", "Rows given to sinks", stats.rows_out()),
         ("matches", "Matches found by MATCH_RECOGNIZE", stats.matches()),
         ("late_rows", "Rows dropped because they came behind the watermark", stats.late_rows()),
+        ("records_skipped", "Malformed records left out (ignore-parse-errors)", malformed.skipped),
+        ("dead_letters", "Malformed records sent to a dead-letter topic", malformed.dead_letters),
         ("commits", "Commits of outputs and offsets", stats.commits()),
     ] {
         let counter = Counter::<u64, AtomicU64>::default();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sluice_batch::{EvalContext, Result, WATERMARK_MAX};
-use sluice_connect::{Source, SourceEvent};
+use sluice_connect::{Malformed, Source, SourceEvent};
 use sluice_plan::{Graph, NodeKind};
 
 use crate::task::clock::Clock;
@@ -57,10 +57,11 @@ pub fn run(
     stop: &AtomicBool,
     stats: &Arc<Stats>,
 ) -> Result<Ended> {
+    stats.set_opening(true);
     let context = EvalContext { time_zone: options.time_zone, now: clock.now(), ..EvalContext::default() };
     let mut pipeline = Pipeline::open(graph, context, client, stats.clone())?;
     let mut inputs = open_sources(graph)?;
-    stats.set_ready();
+    stats.set_opening(false);
     pipeline.start(graph)?;
     let started = Instant::now();
     let (mut committed, mut ticked) = (Instant::now(), 0);
@@ -74,7 +75,7 @@ pub fn run(
         if now - ticked >= TICK {
             ticked = now;
             pipeline.tick(now)?;
-            stats.set_splits(inputs.iter().flat_map(|i| i.source.splits()).collect());
+            report(&inputs, stats);
         }
         if inputs.iter().all(|i| i.ended) {
             break Ended::Finished;
@@ -91,7 +92,15 @@ pub fn run(
     for input in &mut inputs {
         input.source.commit()?;
     }
+    report(&inputs, stats);
     Ok(ended)
+}
+
+/// Tells monitoring of the sources.
+fn report(inputs: &[Input], stats: &Stats) {
+    stats.set_splits(inputs.iter().flat_map(|i| i.source.splits()).collect());
+    let add = |a: Malformed, b: Malformed| Malformed { skipped: a.skipped + b.skipped, dead_letters: a.dead_letters + b.dead_letters };
+    stats.set_malformed(inputs.iter().map(|i| i.source.malformed()).fold(Malformed::default(), add));
 }
 
 fn open_sources(graph: &Graph) -> Result<Vec<Input>> {

@@ -1,10 +1,10 @@
 //! What a running job tells monitoring: counters that the task adds to once a batch.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use sluice_batch::{Millis, WATERMARK_NONE};
-use sluice_connect::SplitStatus;
+use sluice_connect::{Malformed, SplitStatus};
 
 /// Counters and gauges of one job.
 pub struct Stats {
@@ -12,10 +12,12 @@ pub struct Stats {
     rows_out: AtomicU64,
     matches: AtomicU64,
     late_rows: AtomicU64,
+    skipped: AtomicU64,
+    dead_letters: AtomicU64,
     state_bytes: AtomicU64,
     commits: AtomicU64,
     watermark: AtomicI64,
-    ready: AtomicBool,
+    opening: Arc<AtomicBool>,
     splits: Mutex<Vec<SplitStatus>>,
 }
 
@@ -26,10 +28,12 @@ impl Default for Stats {
             rows_out: AtomicU64::new(0),
             matches: AtomicU64::new(0),
             late_rows: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
             state_bytes: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             watermark: AtomicI64::new(WATERMARK_NONE),
-            ready: AtomicBool::new(false),
+            opening: Arc::new(AtomicBool::new(true)),
             splits: Mutex::new(Vec::new()),
         }
     }
@@ -61,8 +65,19 @@ impl Stats {
         self.watermark.store(watermark, Relaxed);
     }
 
-    pub fn set_ready(&self) {
-        self.ready.store(true, Relaxed);
+    pub fn set_malformed(&self, malformed: Malformed) {
+        self.skipped.store(malformed.skipped, Relaxed);
+        self.dead_letters.store(malformed.dead_letters, Relaxed);
+    }
+
+    /// A job opens its sources and sinks, or has done so.
+    pub fn set_opening(&self, opening: bool) {
+        self.opening.store(opening, Relaxed);
+    }
+
+    /// True until sources and sinks are open: nothing has been read or written yet.
+    pub fn opening(&self) -> Arc<AtomicBool> {
+        self.opening.clone()
     }
 
     pub fn set_splits(&self, splits: Vec<SplitStatus>) {
@@ -87,6 +102,10 @@ impl Stats {
         self.late_rows.load(Relaxed)
     }
 
+    pub fn malformed(&self) -> Malformed {
+        Malformed { skipped: self.skipped.load(Relaxed), dead_letters: self.dead_letters.load(Relaxed) }
+    }
+
     pub fn state_bytes(&self) -> u64 {
         self.state_bytes.load(Relaxed)
     }
@@ -102,7 +121,7 @@ impl Stats {
 
     /// Sources and sinks are open and rows can flow.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Relaxed)
+        !self.opening.load(Relaxed)
     }
 
     pub fn splits(&self) -> Vec<SplitStatus> {

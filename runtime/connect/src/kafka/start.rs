@@ -71,21 +71,19 @@ impl Start {
     ) -> Result<Vec<TopicOffset>> {
         match self {
             Self::Latest if !new => at(client, partitions, |_| OFFSET_END, wait),
-            Self::Earliest | Self::Latest => at(client, partitions, |_| OFFSET_BEGINNING, wait),
-            Self::Timestamp(millis) => times(client, partitions, *millis, wait),
+            Self::Timestamp(millis) if !new => times(client, partitions, *millis, wait),
+            Self::Earliest | Self::Latest | Self::Timestamp(_) => at(client, partitions, |_| OFFSET_BEGINNING, wait),
             Self::Specific(offsets) => {
-                let mut found = at(client, partitions, |_| OFFSET_BEGINNING, wait)?;
-                for p in &mut found {
-                    if let Some(offset) = offsets.get(&p.partition) {
-                        p.offset = *offset;
-                    }
-                }
-                Ok(found)
+                let given = |p: &TopicOffset| offsets.get(&p.partition).map(|offset| TopicOffset { offset: *offset, ..p.clone() });
+                let others: Vec<_> = partitions.iter().filter(|p| given(p).is_none()).cloned().collect();
+                let found = if others.is_empty() { vec![] } else { self.committed(client, &others, None, new, wait)? };
+                Ok(partitions.iter().filter_map(|p| given(p).or_else(|| find(&found, p))).collect())
             }
             Self::Group => self.committed(client, partitions, configured, new, wait),
         }
     }
 
+    /// The group's offsets, which also stand in for those that `specific-offsets` leaves out (Flink: `SpecifiedOffsetsInitializer`).
     fn committed(
         &self,
         client: &Client,

@@ -15,7 +15,7 @@ use crate::columns::{self, Metadata};
 use crate::options::Options;
 use crate::progress::{Progress, RecordEnd};
 use crate::registry::SourceFactory;
-use crate::{ScanColumn, ScanRequest, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
+use crate::{Malformed, ScanColumn, ScanRequest, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
 
 pub(crate) const FACTORY: SourceFactory = SourceFactory { info, metadata: |_| Ok(metadata()), open };
 
@@ -271,6 +271,10 @@ impl Source for FileSource {
         };
         self.restored = positions.iter().map(parse).collect::<Result<_>>()?;
         Ok(())
+    }
+
+    fn malformed(&self) -> Malformed {
+        Malformed { skipped: self.decoder.skipped(), dead_letters: 0 }
     }
 
     fn splits(&self) -> Vec<SplitStatus> {

@@ -18,7 +18,8 @@ use crate::kafka::start::{Start, Stop};
 use crate::kafka::table::{KafkaTable, Topics, record_metadata};
 use crate::progress::{Progress, RecordEnd};
 use crate::registry::SourceFactory;
-use crate::{ScanRequest, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
+use crate::options::closest;
+use crate::{Malformed, ScanRequest, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
 
 pub(crate) const FACTORY: SourceFactory =
     SourceFactory { info: |t| info(t, false), metadata: |t| metadata(t, false), open: |t, r| open(t, r, false) };
@@ -95,6 +96,7 @@ fn open(spec: &TableSpec, request: &ScanRequest, upsert: bool) -> Result<Box<dyn
     let mut source = KafkaSource {
         client: Client::consumer(config, &table.servers)?,
         rows: Rows::new(spec, &table, request)?,
+        name: spec.name.clone(),
         progress: Progress::new(request, false),
         partitions: vec![],
         index: HashMap::new(),
@@ -113,8 +115,15 @@ fn open(spec: &TableSpec, request: &ScanRequest, upsert: bool) -> Result<Box<dyn
     Ok(Box::new(source))
 }
 
+/// Kafka's own topics, which no pattern means (Kafka: `org.apache.kafka.common.internals.Topic`).
+fn is_internal(topic: &str) -> bool {
+    matches!(topic, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+}
+
 struct KafkaSource {
     client: Client,
+    /// The table's.
+    name: String,
     table: KafkaTable,
     rows: Rows,
     progress: Progress,
@@ -161,9 +170,9 @@ impl KafkaSource {
                 None => break,
                 // A topic that was just made may take a moment to be known everywhere.
                 Some(_) if bounded && started.elapsed() < Duration::from_secs(3) => std::thread::sleep(Duration::from_millis(200)),
-                Some(name) if bounded => return Err(Error::runtime(format!("there is no topic '{name}' at {}", self.table.servers))),
+                Some(name) if bounded => return Err(self.no_topic(&name)),
                 Some(name) => {
-                    tracing::warn!("there is no topic '{name}' at {} yet; waiting for it", self.table.servers);
+                    tracing::warn!("{}; waiting for it", self.no_topic(&name));
                     self.waiting = true;
                     break;
                 }
@@ -176,6 +185,20 @@ impl KafkaSource {
     fn schedule(&mut self, bounded: bool) {
         let interval = if self.waiting { RETRY } else { self.table.discovery };
         self.next_discovery = (!bounded && !interval.is_zero()).then(|| Instant::now() + interval);
+    }
+
+    /// What is to be said of a topic (or a pattern) that is not there.
+    fn no_topic(&self, name: &str) -> Error {
+        let error = match self.table.topics {
+            Topics::List(_) => Error::runtime(format!("there is no topic '{name}' at {}", self.table.servers)),
+            Topics::Pattern(_) => Error::runtime(format!("there is no topic like '{name}' at {}", self.table.servers)),
+        };
+        // Without this answer the error stands as well.
+        let known = self.client.metadata(None, Duration::from_secs(3)).unwrap_or_default();
+        match closest(name, known.iter().map(|t| t.name.as_str()).filter(|t| !is_internal(t))) {
+            Some(near) => error.hint(format!("did you mean '{near}'?")),
+            None => error,
+        }
     }
 
     /// The topics to read as the brokers know them, and one that is missing.
@@ -198,7 +221,8 @@ impl KafkaSource {
             }
             Topics::Pattern(pattern) => {
                 let topics = self.client.metadata(None, wait)?;
-                let matches = |t: &TopicMetadata| t.error.is_none() && pattern.is_match(&t.name).unwrap_or(false);
+                let matches =
+                    |t: &TopicMetadata| t.error.is_none() && !is_internal(&t.name) && pattern.is_match(&t.name).unwrap_or(false);
                 found.extend(topics.into_iter().filter(matches));
                 found.sort_by(|a, b| a.name.cmp(&b.name));
                 if found.is_empty() {
@@ -328,7 +352,7 @@ impl KafkaSource {
                 continue;
             }
             if let Err(error) = self.rows.push(message, &partition.topic) {
-                self.malformed(message, split, error)?;
+                self.reject(message, split, error)?;
             }
             let partition = &mut self.partitions[split as usize];
             partition.next = offset + 1;
@@ -342,7 +366,7 @@ impl KafkaSource {
     }
 
     /// A record that cannot be read: to the dead letters, or the end of the job.
-    fn malformed(&mut self, message: Message<'_>, split: u32, error: Error) -> Result<()> {
+    fn reject(&mut self, message: Message<'_>, split: u32, error: Error) -> Result<()> {
         let partition = &self.partitions[split as usize];
         let error =
             error.into_runtime().context(format!("topic '{}' partition {} offset {}", partition.topic, partition.id, message.offset()));
@@ -489,6 +513,10 @@ impl Source for KafkaSource {
         if moved.is_empty() { Ok(()) } else { self.client.commit(&moved) }
     }
 
+    fn malformed(&self) -> Malformed {
+        Malformed { skipped: self.rows.skipped(), dead_letters: self.dead }
+    }
+
     fn splits(&self) -> Vec<SplitStatus> {
         self.progress.status(|i, position| {
             let partition = self.partitions.get(i)?;
@@ -499,9 +527,9 @@ impl Source for KafkaSource {
 
 impl Drop for KafkaSource {
     fn drop(&mut self) {
-        let skipped = self.rows.skipped();
-        if skipped > 0 || self.dead > 0 {
-            tracing::info!("{skipped} malformed records were skipped, {} went to the dead letters", self.dead);
+        let Malformed { skipped, dead_letters } = Source::malformed(self);
+        if skipped > 0 || dead_letters > 0 {
+            tracing::warn!("table {}: {skipped} malformed records were skipped, {dead_letters} went to the dead letters", self.name);
         }
     }
 }
