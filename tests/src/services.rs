@@ -132,4 +132,3 @@ fn start_registry(dir: &Path) -> (Process, String) {
     let process = Process::spawn(&mut command, &dir.join("registry.log"));
     (process, format!("http://127.0.0.1:{port}/apis/ccompat/v7"))
 }
-

@@ -228,15 +228,14 @@ fn variables_come_from_options_environment_and_defaults() {
     assert_eq!(lines(&job.wait(SOON)), [r#"{"op":"+I","data":{"a":"option","b":"environment","c":"c","d":"it's=1"}}"#]);
     let (code, stderr) = failure("SELECT 1;", &["--var", "novalue"]);
     assert!(code == 2 && stderr.contains("NAME=VALUE"), "{stderr}");
-    assert_eq!(
-        lines(&run("SELECT CAST(TO_TIMESTAMP_LTZ(0, 3) AS STRING) AS t;", &[
-            "--output",
-            "changelog-json",
-            "--set",
-            "table.local-time-zone=GMT+08:00"
-        ])),
-        [r#"{"op":"+I","data":{"t":"1970-01-01 08:00:00.000"}}"#]
-    );
+    let topic = topic("set", 1);
+    produce(&topic, &["{}"]);
+    let sql = table("a", "t TIMESTAMP_LTZ(3) METADATA FROM 'timestamp', n INT", &topic, &[]) + "SELECT CAST(t AS STRING) AS t FROM a;";
+    for (zone, expected) in [("GMT+08:00", "1970-01-01 08:00:01.000"), ("America/New_York", "1969-12-31 19:00:01.000")] {
+        let zone = format!("table.local-time-zone={zone}");
+        let output = run(&sql, &["--bounded", "--output", "changelog-json", "--set", &zone]);
+        assert_eq!(lines(&output), [format!(r#"{{"op":"+I","data":{{"t":"{expected}"}}}}"#)]);
+    }
 }
 
 fn a_deployment_runs_as_a_script_does() {

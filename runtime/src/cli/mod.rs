@@ -88,7 +88,8 @@ fn report(error: &Error, format: LogFormat) -> ExitCode {
         // As a log line, so that what collects logs finds it; not by `tracing`, whose filter could hide it.
         LogFormat::Json => {
             let span = error.span();
-            let fields = serde_json::json!({"message": error.message(), "hint": error.hint_text(), "line": span.line, "column": span.column});
+            let fields =
+                serde_json::json!({"message": error.message(), "hint": error.hint_text(), "line": span.line, "column": span.column});
             let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
             serde_json::json!({"timestamp": now, "level": "ERROR", "fields": fields, "target": "sluice"}).to_string()
         }

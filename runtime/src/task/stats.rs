@@ -1,7 +1,7 @@
 //! What a running job tells monitoring: counters that the task adds to once a batch.
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use sluice_batch::{Millis, WATERMARK_NONE};
 use sluice_connect::{Malformed, SplitStatus};

@@ -16,9 +16,9 @@ use crate::kafka::properties::Role;
 use crate::kafka::rows::Rows;
 use crate::kafka::start::{Start, Stop};
 use crate::kafka::table::{KafkaTable, Topics, record_metadata};
+use crate::options::closest;
 use crate::progress::{Progress, RecordEnd};
 use crate::registry::SourceFactory;
-use crate::options::closest;
 use crate::{Malformed, ScanRequest, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
 
 pub(crate) const FACTORY: SourceFactory =
@@ -221,8 +221,7 @@ impl KafkaSource {
             }
             Topics::Pattern(pattern) => {
                 let topics = self.client.metadata(None, wait)?;
-                let matches =
-                    |t: &TopicMetadata| t.error.is_none() && !is_internal(&t.name) && pattern.is_match(&t.name).unwrap_or(false);
+                let matches = |t: &TopicMetadata| t.error.is_none() && !is_internal(&t.name) && pattern.is_match(&t.name).unwrap_or(false);
                 found.extend(topics.into_iter().filter(matches));
                 found.sort_by(|a, b| a.name.cmp(&b.name));
                 if found.is_empty() {
