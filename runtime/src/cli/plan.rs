@@ -21,8 +21,10 @@ pub fn plan(args: Args) -> Result<()> {
     for step in script.steps {
         match step {
             Step::Job { graph, .. } => print(&sluice_plan::explain(&graph))?,
-            Step::Print(text) => print(&format!("{text}
-"))?,
+            Step::Print(text) => print(&format!(
+                "{text}
+"
+            ))?,
         }
     }
     Ok(())
