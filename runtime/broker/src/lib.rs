@@ -10,7 +10,6 @@ mod cluster;
 mod groups;
 mod handlers;
 mod log;
-mod offsets;
 mod producers;
 mod registry;
 mod server;

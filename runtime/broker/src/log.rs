@@ -114,9 +114,8 @@ impl Log {
     /// Appends what a producer sent; answers the offset of its first record.
     ///
     /// # Errors
-    /// What [`batch::split`] and [`Producers::check`] refuse.
-    pub fn append(&self, records: Bytes) -> Result<i64, ResponseError> {
-        let batches = batch::split(records)?;
+    /// What [`Producers::check`] refuses.
+    pub fn append(&self, batches: Vec<(Header, Bytes)>) -> Result<i64, ResponseError> {
         let mut state = lock(&self.state);
         let mut first = None;
         for (header, bytes) in batches {
@@ -168,6 +167,26 @@ impl Log {
 
     pub fn bounds(&self) -> Bounds {
         lock(&self.state).bounds()
+    }
+
+    /// Drops records before `offset` (-1: all); answers where the log begins then. Batches that hold later records stay, unseen in part.
+    ///
+    /// # Errors
+    /// [`ResponseError::OffsetOutOfRange`].
+    pub fn delete_before(&self, offset: i64) -> Result<i64, ResponseError> {
+        let mut state = lock(&self.state);
+        let offset = if offset == -1 { state.end } else { offset };
+        if offset < 0 || offset > state.end {
+            return Err(ResponseError::OffsetOutOfRange);
+        }
+        while state.batches.front().is_some_and(|b| b.last < offset) {
+            let Some(oldest) = state.batches.pop_front() else { break };
+            state.size -= oldest.bytes.len() as u64;
+        }
+        state.start = state.start.max(offset);
+        let start = state.start;
+        state.aborted.retain(|a| a.last >= start);
+        Ok(start)
     }
 
     /// Reads whole batches from the one that holds `offset`, up to `max_bytes`; the first batch comes whatever its size if
@@ -259,6 +278,7 @@ impl Log {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::batch::split;
     use crate::batch::tests::sent;
 
     fn read(log: &Log, offset: i64, max: usize, committed: bool) -> (usize, Vec<Aborted>) {
@@ -272,7 +292,7 @@ mod tests {
     fn whole_batches_are_read_within_the_limit() {
         let log = Log::new(None);
         for n in 0..4 {
-            assert_eq!(log.append(sent(&[1, 2, 3], None, false)).unwrap(), n * 3);
+            assert_eq!(log.append(split(sent(&[1, 2, 3], None, false)).unwrap()).unwrap(), n * 3);
         }
         let size = lock(&log.state).batches[0].bytes.len();
         for (offset, max, records) in [(0, usize::MAX, 12), (4, usize::MAX, 9), (0, size * 2, 6), (0, 1, 3), (12, usize::MAX, 0)] {
@@ -286,23 +306,23 @@ mod tests {
         let one = sent(&[1, 2], None, false);
         let log = Log::new(Some(one.len() as u64 * 3));
         for _ in 0..10 {
-            log.append(one.clone()).unwrap();
+            log.append(split(one.clone()).unwrap()).unwrap();
         }
         assert_eq!(log.bounds(), Bounds { start: 14, stable: 20, end: 20 });
         assert_eq!(log.read(13, 1, true, false, &Arc::default()).err(), Some(ResponseError::OffsetOutOfRange));
         assert_eq!(read(&log, 14, usize::MAX, false).0, 6);
         let tiny = Log::new(Some(1));
-        tiny.append(one.clone()).unwrap();
-        tiny.append(one).unwrap();
+        tiny.append(split(one.clone()).unwrap()).unwrap();
+        tiny.append(split(one).unwrap()).unwrap();
         assert_eq!(tiny.bounds(), Bounds { start: 2, stable: 4, end: 4 });
     }
 
     #[test]
     fn open_transactions_hold_the_stable_offset_and_aborted_ones_are_told() {
         let log = Log::new(None);
-        log.append(sent(&[1], None, false)).unwrap();
-        log.append(sent(&[1, 2], Some((7, 0, 0)), true)).unwrap();
-        log.append(sent(&[1], Some((8, 0, 0)), true)).unwrap();
+        log.append(split(sent(&[1], None, false)).unwrap()).unwrap();
+        log.append(split(sent(&[1, 2], Some((7, 0, 0)), true)).unwrap()).unwrap();
+        log.append(split(sent(&[1], Some((8, 0, 0)), true)).unwrap()).unwrap();
         assert_eq!(log.bounds(), Bounds { start: 0, stable: 1, end: 4 });
         assert_eq!((read(&log, 0, usize::MAX, true).0, read(&log, 0, usize::MAX, false).0), (1, 4));
         log.end_transaction(false, 7, 0, 9).unwrap();
@@ -318,10 +338,10 @@ mod tests {
     #[test]
     fn offsets_by_time_skip_markers() {
         let log = Log::new(None);
-        log.append(sent(&[10, 20], None, false)).unwrap();
-        log.append(sent(&[15, 30], Some((7, 0, 0)), true)).unwrap();
+        log.append(split(sent(&[10, 20], None, false)).unwrap()).unwrap();
+        log.append(split(sent(&[15, 30], Some((7, 0, 0)), true)).unwrap()).unwrap();
         log.end_transaction(true, 7, 0, 1000).unwrap();
-        log.append(sent(&[25], None, false)).unwrap();
+        log.append(split(sent(&[25], None, false)).unwrap()).unwrap();
         for (at, expected) in [(0, Some((0, 10))), (11, Some((1, 20))), (21, Some((3, 30))), (31, None)] {
             assert_eq!(log.offset_at(at, false).unwrap(), expected, "{at}");
         }
@@ -332,7 +352,7 @@ mod tests {
     fn a_repeated_batch_is_appended_once() {
         let log = Log::new(None);
         let batch = sent(&[1, 2], Some((7, 0, 0)), false);
-        assert_eq!((log.append(batch.clone()), log.append(batch)), (Ok(0), Ok(0)));
+        assert_eq!((log.append(split(batch.clone()).unwrap()), log.append(split(batch).unwrap())), (Ok(0), Ok(0)));
         assert_eq!(log.bounds().end, 2);
     }
 }

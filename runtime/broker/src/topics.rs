@@ -54,6 +54,15 @@ impl Topics {
         Self { by_name: RwLock::default(), default_partitions, retention }
     }
 
+    /// Bytes that partitions keep if their topic does not say.
+    pub fn retention(&self) -> Option<u64> {
+        self.retention
+    }
+
+    pub fn default_partitions(&self) -> i32 {
+        self.default_partitions
+    }
+
     pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
         self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }

@@ -90,6 +90,11 @@ pub trait Operator: Send {
         0
     }
 
+    /// Matches of a row pattern found, so far.
+    fn matches(&self) -> u64 {
+        0
+    }
+
     /// Bytes of state held, about.
     fn state_bytes(&self) -> usize {
         0

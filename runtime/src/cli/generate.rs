@@ -41,6 +41,7 @@ pub fn run(args: Args) -> Result<()> {
         schema_registry: args.schema_registry,
         topic: args.topic.unwrap_or_else(|| args.dataset.topic().to_owned()),
         rate: args.rate,
+        history: std::time::Duration::ZERO,
         count: args.count,
         seed: args.seed,
     };

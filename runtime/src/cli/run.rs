@@ -29,7 +29,7 @@ pub struct Args {
     #[command(flatten)]
     sql: script::Args,
     /// Start an embedded Kafka broker and schema registry and the example's data generator, and print the output topics.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "bounded")]
     local: bool,
     /// End by itself after this long, e.g. 20s.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -77,11 +77,9 @@ pub fn run(args: Args) -> Result<()> {
             }
         }
     }
-    if let Some(local) = local {
-        local.stop();
-    }
+    let stopped = local.map_or(Ok(()), Local::stop);
     drop(server);
-    result.map(drop)
+    result.and(stopped)
 }
 
 fn default_format() -> Format {

@@ -6,6 +6,8 @@ mod pizza;
 mod producer;
 mod sales;
 
+use std::time::Duration;
+
 use rand::rngs::StdRng;
 use sluice_batch::Millis;
 
@@ -40,6 +42,30 @@ impl Dataset {
         }
     }
 
+    pub fn all() -> impl Iterator<Item = Self> {
+        <Self as clap::ValueEnum>::value_variants().iter().copied()
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sales => "sales",
+            Self::Pizza => "pizza",
+            Self::Cpu => "cpu",
+            Self::Clicks => "clicks",
+        }
+    }
+
+    /// How `sluice run --local` plays it: some of the past at once, so that there is something to see from the start
+    /// (windows of 5 s and 30 s that have ended, users with several sales), then as time goes.
+    pub fn pace(self) -> Pace {
+        let (rate, history) = match self {
+            Self::Sales | Self::Clicks => (100, 10),
+            Self::Pizza => (10, 60),
+            Self::Cpu => (20, 90),
+        };
+        Pace { rate, history: Duration::from_secs(history) }
+    }
+
     /// A generator of the data set.
     pub fn generator(self) -> Box<dyn Generator> {
         match self {
@@ -49,6 +75,15 @@ impl Dataset {
             Self::Clicks => Box::new(clicks::Clicks),
         }
     }
+}
+
+/// A data set's speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Records a second.
+    pub rate: u64,
+    /// How far back it begins.
+    pub history: Duration,
 }
 
 /// Makes records of one data set.
@@ -108,6 +143,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn names_are_those_of_the_command_line() {
+        for dataset in Dataset::all() {
+            assert_eq!(Dataset::parse(dataset.name()), Some(dataset));
+        }
+        assert_eq!(Dataset::parse("sale"), None);
     }
 
     #[test]

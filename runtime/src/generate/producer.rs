@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientContext, Message};
@@ -24,6 +24,8 @@ pub struct Target {
     pub topic: String,
     /// Records a second; 0: as fast as possible.
     pub rate: u64,
+    /// Records begin this far in the past; those of the past come at once. Not if the rate is 0.
+    pub history: Duration,
     /// Records to send; `None`: until told to stop.
     pub count: Option<u64>,
     pub seed: u64,
@@ -61,12 +63,19 @@ pub fn produce(dataset: Dataset, target: &Target, stop: &AtomicBool) -> Result<u
     let producer = connect(target, stop)?;
     let (mut random, mut value) = (StdRng::seed_from_u64(target.seed), Vec::new());
     let (started, mut sent) = (Instant::now(), 0u64);
+    let first = SystemClock.now() - i64::try_from(target.history.as_millis()).unwrap_or(0);
     while !stop.load(Ordering::Relaxed) && target.count.is_none_or(|c| sent < c) {
-        if target.rate > 0 && sent >= (started.elapsed().as_secs_f64() * target.rate as f64) as u64 + 1 {
+        if target.rate > 0 && sent >= ((target.history + started.elapsed()).as_secs_f64() * target.rate as f64) as u64 + 1 {
             producer.poll(Duration::from_millis(5));
             continue;
         }
-        let now = SystemClock.now();
+        let now = match target.rate {
+            // Somewhere in the record's share of time: nobody buys every 10 ms sharp.
+            rate if rate > 0 && !target.history.is_zero() => {
+                first + i64::try_from((sent.saturating_mul(1000) + random.random_range(0..1000)) / rate).unwrap_or(0)
+            }
+            _ => SystemClock.now(),
+        };
         value.clear();
         value.extend_from_slice(&prefix);
         let key = generator.next(&mut random, now, &mut value);

@@ -2,6 +2,8 @@
 
 mod metrics;
 
+pub use metrics::resident_bytes;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -131,7 +131,7 @@ impl Pipeline {
 
     /// Processing time for those that want it; sinks and the client get it always.
     pub fn tick(&mut self, now: Millis) -> Result<()> {
-        let (mut late, mut bytes) = (0, 0);
+        let (mut late, mut bytes, mut matches) = (0, 0, 0);
         for at in 0..self.stages.len() {
             if self.stages[at].wants_ticks {
                 self.call(at, |op, out| op.tick(now, out))?;
@@ -140,12 +140,13 @@ impl Pipeline {
                 Work::Sink(sink) => sink.tick(now)?,
                 Work::Operator(op) => {
                     late += op.late_rows();
+                    matches += op.matches();
                     bytes += op.state_bytes() as u64;
                 }
                 Work::Entry | Work::Client(_) => {}
             }
         }
-        self.stats.set_state(late, bytes);
+        self.stats.set_state(late, bytes, matches);
         Ok(())
     }
 

@@ -48,16 +48,14 @@ impl Stats {
         self.rows_out.fetch_add(rows, Relaxed);
     }
 
-    pub fn add_matches(&self, matches: u64) {
-        self.matches.fetch_add(matches, Relaxed);
-    }
-
     pub fn add_commit(&self) {
         self.commits.fetch_add(1, Relaxed);
     }
 
-    pub fn set_state(&self, late_rows: u64, bytes: u64) {
+    /// What the operators say of themselves, summed up.
+    pub fn set_state(&self, late_rows: u64, bytes: u64, matches: u64) {
         self.late_rows.store(late_rows, Relaxed);
+        self.matches.store(matches, Relaxed);
         self.state_bytes.store(bytes, Relaxed);
     }
 

@@ -55,6 +55,7 @@ pub struct MatchRecognize {
     timers: BinaryHeap<Reverse<(Millis, u32)>>,
     watermark: Millis,
     late: u64,
+    matches: u64,
     scratch: Scratch,
     found: Found,
 }
@@ -139,6 +140,7 @@ impl MatchRecognize {
             timers: BinaryHeap::new(),
             watermark: WATERMARK_NONE,
             late: 0,
+            matches: 0,
             scratch: Scratch::default(),
         })
     }
@@ -250,6 +252,7 @@ impl MatchRecognize {
         if !self.found.rows.is_empty() {
             let found = std::mem::replace(&mut self.found, Found::new(&self.measures));
             let rows = found.rows.len();
+            self.matches += rows as u64;
             let args = self.args.exprs.len();
             let mut columns = (0..self.partition.len())
                 .map(|i| self.chunks.gather(args + i, &found.rows, &self.columns[args + i]))
@@ -353,6 +356,10 @@ impl Operator for MatchRecognize {
 
     fn late_rows(&self) -> u64 {
         self.late
+    }
+
+    fn matches(&self) -> u64 {
+        self.matches
     }
 
     fn state_bytes(&self) -> usize {
