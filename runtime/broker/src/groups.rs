@@ -291,7 +291,8 @@ impl State {
         if join.session.is_zero() {
             return refuse(ResponseError::InvalidSessionTimeout);
         }
-        let fits = self.members.is_empty() || (join.protocol_type == self.protocol_type && self.members.accept(&join.protocols, &join.member));
+        let fits =
+            self.members.is_empty() || (join.protocol_type == self.protocol_type && self.members.accept(&join.protocols, &join.member));
         if join.protocols.is_empty() || join.protocol_type.is_empty() || !fits {
             return refuse(ResponseError::InconsistentGroupProtocol);
         }

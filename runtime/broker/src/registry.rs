@@ -37,7 +37,8 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = u16::try_from(self.0 / 100).ok().and_then(|s| StatusCode::from_u16(s).ok()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            u16::try_from(self.0 / 100).ok().and_then(|s| StatusCode::from_u16(s).ok()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, [(header::CONTENT_TYPE, CONTENT_TYPE)], json!({"error_code": self.0, "message": self.1}).to_string()).into_response()
     }
 }
@@ -208,7 +209,10 @@ async fn set_level(body: Bytes) -> Answer {
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     match body.get("compatibility").and_then(Value::as_str) {
         Some("NONE") => answer(&json!({"compatibility": "NONE"})),
-        _ => Err(Failure(42203, "Invalid compatibility level: the embedded registry does not check compatibility, only NONE can be set".into())),
+        _ => Err(Failure(
+            42203,
+            "Invalid compatibility level: the embedded registry does not check compatibility, only NONE can be set".into(),
+        )),
     }
 }
 

@@ -79,9 +79,9 @@ fn is_registry_url(key: &str) -> bool {
 
 fn is_security(key: &str) -> bool {
     let of_client = ["properties.security.", "properties.sasl.", "properties.ssl."].iter().any(|p| key.starts_with(p));
-    let of_registry = key.split_once("avro-confluent.").is_some_and(|(_, rest)| {
-        ["ssl.", "basic-auth.", "bearer-auth.", "properties."].iter().any(|p| rest.starts_with(p))
-    });
+    let of_registry = key
+        .split_once("avro-confluent.")
+        .is_some_and(|(_, rest)| ["ssl.", "basic-auth.", "bearer-auth.", "properties."].iter().any(|p| rest.starts_with(p)));
     of_client || of_registry
 }
 

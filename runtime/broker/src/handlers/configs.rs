@@ -23,12 +23,18 @@ pub async fn describe(context: &Context<'_>, request: DescribeConfigsRequest) ->
 
 fn one(context: &Context<'_>, resource: DescribeConfigsResource) -> DescribeConfigsResult {
     let configs = match resource.resource_type {
-        TOPIC => context.cluster.topics.get(&resource.resource_name).map(|t| topic(context, &t.configs)).ok_or(ResponseError::UnknownTopicOrPartition),
+        TOPIC => context
+            .cluster
+            .topics
+            .get(&resource.resource_name)
+            .map(|t| topic(context, &t.configs))
+            .ok_or(ResponseError::UnknownTopicOrPartition),
         BROKER if *resource.resource_name == *NODE.to_string() => Ok(broker(context)),
         _ => Err(ResponseError::InvalidRequest),
     };
     let wanted = |name: &str| resource.configuration_keys.as_ref().is_none_or(|keys| keys.iter().any(|k| **k == *name));
-    let result = DescribeConfigsResult::default().with_resource_type(resource.resource_type).with_resource_name(resource.resource_name.clone());
+    let result =
+        DescribeConfigsResult::default().with_resource_type(resource.resource_type).with_resource_name(resource.resource_name.clone());
     match configs {
         Ok(configs) => {
             let shown = configs.into_iter().filter(|(name, ..)| wanted(name)).map(|(name, value, source)| {
@@ -44,7 +50,8 @@ type Configs = Vec<(String, String, i8)>;
 
 fn topic(context: &Context<'_>, given: &BTreeMap<String, String>) -> Configs {
     let retention = context.cluster.topics.retention().map_or("-1".to_owned(), |b| b.to_string());
-    let defaults = [("cleanup.policy", "delete"), ("compression.type", "producer"), ("retention.bytes", &retention), ("retention.ms", "-1")];
+    let defaults =
+        [("cleanup.policy", "delete"), ("compression.type", "producer"), ("retention.bytes", &retention), ("retention.ms", "-1")];
     let mut all: BTreeMap<String, (String, i8)> = defaults.iter().map(|(k, v)| (k.to_string(), (v.to_string(), DEFAULT))).collect();
     all.extend(given.iter().map(|(k, v)| (k.clone(), (v.clone(), FROM_TOPIC))));
     all.into_iter().map(|(k, (v, source))| (k, v, source)).collect()

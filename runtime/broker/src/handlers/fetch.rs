@@ -64,7 +64,8 @@ fn read_all(context: &Context<'_>, request: &FetchRequest, waiter: &Arc<Notify>)
 }
 
 fn data(answer: PartitionData, fetched: Fetched, committed: bool) -> PartitionData {
-    let aborted = fetched.aborted.iter().map(|a| AbortedTransaction::default().with_producer_id(a.producer_id.into()).with_first_offset(a.first));
+    let aborted =
+        fetched.aborted.iter().map(|a| AbortedTransaction::default().with_producer_id(a.producer_id.into()).with_first_offset(a.first));
     answer
         .with_high_watermark(fetched.bounds.end)
         .with_last_stable_offset(fetched.bounds.stable)

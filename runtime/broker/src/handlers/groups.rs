@@ -70,8 +70,7 @@ fn joined(context: &Context<'_>, result: JoinResult) -> JoinGroupResponse {
 }
 
 pub async fn sync(context: &Context<'_>, request: SyncGroupRequest) -> SyncGroupResponse {
-    let caller =
-        Caller { member: &request.member_id, instance: request.group_instance_id.as_ref(), generation: request.generation_id };
+    let caller = Caller { member: &request.member_id, instance: request.group_instance_id.as_ref(), generation: request.generation_id };
     let assignments = request.assignments.into_iter().map(|a| (a.member_id, a.assignment)).collect();
     let result = match group(context, &request.group_id) {
         Err(error) => Err(error),
@@ -91,8 +90,7 @@ pub async fn sync(context: &Context<'_>, request: SyncGroupRequest) -> SyncGroup
 }
 
 pub async fn heartbeat(context: &Context<'_>, request: HeartbeatRequest) -> HeartbeatResponse {
-    let caller =
-        Caller { member: &request.member_id, instance: request.group_instance_id.as_ref(), generation: request.generation_id };
+    let caller = Caller { member: &request.member_id, instance: request.group_instance_id.as_ref(), generation: request.generation_id };
     let result = group(context, &request.group_id).and_then(|g| g.heartbeat(&caller));
     HeartbeatResponse::default().with_error_code(code(&result))
 }
@@ -105,10 +103,7 @@ pub async fn leave(context: &Context<'_>, request: LeaveGroupRequest) -> LeaveGr
     }
     let members = request.members.into_iter().map(|m: MemberIdentity| {
         let result = one(&m.member_id, m.group_instance_id.as_ref());
-        MemberResponse::default()
-            .with_member_id(m.member_id)
-            .with_group_instance_id(m.group_instance_id)
-            .with_error_code(code(&result))
+        MemberResponse::default().with_member_id(m.member_id).with_group_instance_id(m.group_instance_id).with_error_code(code(&result))
     });
     LeaveGroupResponse::default().with_members(members.collect())
 }

@@ -39,7 +39,8 @@ pub async fn metadata(context: &Context<'_>, request: MetadataRequest) -> Metada
 /// A topic that was asked for; created if the client wants (`auto.create.topics.enable`).
 fn one(context: &Context<'_>, name: Option<TopicName>, id: Uuid, create: bool) -> MetadataResponseTopic {
     let topics = &context.cluster.topics;
-    let missing = |error: ResponseError| MetadataResponseTopic::default().with_name(name.clone()).with_topic_id(id).with_error_code(error.code());
+    let missing =
+        |error: ResponseError| MetadataResponseTopic::default().with_name(name.clone()).with_topic_id(id).with_error_code(error.code());
     let Some(asked) = &name else {
         return topics.by_id(id).map_or_else(|| missing(ResponseError::UnknownTopicId), |t| described(&t));
     };
@@ -72,7 +73,12 @@ fn described(topic: &Arc<Topic>) -> MetadataResponseTopic {
 
 pub async fn find_coordinator(context: &Context<'_>, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
     let one = |key| {
-        Coordinator::default().with_key(key).with_node_id(NODE.into()).with_host(context.host.clone()).with_port(context.port).with_error_message(None)
+        Coordinator::default()
+            .with_key(key)
+            .with_node_id(NODE.into())
+            .with_host(context.host.clone())
+            .with_port(context.port)
+            .with_error_message(None)
     };
     if context.version >= 4 {
         return FindCoordinatorResponse::default().with_coordinators(request.coordinator_keys.into_iter().map(one).collect());
@@ -86,8 +92,5 @@ pub async fn find_coordinator(context: &Context<'_>, request: FindCoordinatorReq
 
 pub async fn describe_cluster(context: &Context<'_>, _: DescribeClusterRequest) -> DescribeClusterResponse {
     let broker = DescribeClusterBroker::default().with_broker_id(NODE.into()).with_host(context.host.clone()).with_port(context.port);
-    DescribeClusterResponse::default()
-        .with_cluster_id(text(&context.cluster.id))
-        .with_controller_id(NODE.into())
-        .with_brokers(vec![broker])
+    DescribeClusterResponse::default().with_cluster_id(text(&context.cluster.id)).with_controller_id(NODE.into()).with_brokers(vec![broker])
 }

@@ -94,7 +94,9 @@ pub fn supports(key: ApiKey, version: i16) -> bool {
 }
 
 fn versions() -> ApiVersionsResponse {
-    let version = |(key, min, max): &(ApiKey, i16, i16)| ApiVersion::default().with_api_key(*key as i16).with_min_version(*min).with_max_version(*max);
+    let version = |(key, min, max): &(ApiKey, i16, i16)| {
+        ApiVersion::default().with_api_key(*key as i16).with_min_version(*min).with_max_version(*max)
+    };
     ApiVersionsResponse::default().with_api_keys(APIS.iter().map(version).collect())
 }
 

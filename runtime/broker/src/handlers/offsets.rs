@@ -25,7 +25,8 @@ pub async fn commit(context: &Context<'_>, request: OffsetCommitRequest) -> Offs
         for p in topic.partitions {
             let place = (topic.name.to_string(), p.partition_index);
             let result = exists(&place);
-            partitions.push(OffsetCommitResponsePartition::default().with_partition_index(p.partition_index).with_error_code(code(&result)));
+            partitions
+                .push(OffsetCommitResponsePartition::default().with_partition_index(p.partition_index).with_error_code(code(&result)));
             if result.is_ok() {
                 let metadata = p.committed_metadata.unwrap_or_default();
                 accepted.push((place, Committed { offset: p.committed_offset, leader_epoch: p.committed_leader_epoch, metadata }));

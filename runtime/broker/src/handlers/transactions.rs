@@ -60,8 +60,7 @@ pub async fn add_offsets(context: &Context<'_>, request: AddOffsetsToTxnRequest)
 
 pub async fn offset_commit(context: &Context<'_>, request: TxnOffsetCommitRequest) -> TxnOffsetCommitResponse {
     let who = Identity { name: &request.transactional_id, id: request.producer_id.0, epoch: request.producer_epoch };
-    let caller =
-        Caller { member: &request.member_id, instance: request.group_instance_id.as_ref(), generation: request.generation_id };
+    let caller = Caller { member: &request.member_id, instance: request.group_instance_id.as_ref(), generation: request.generation_id };
     let mut offsets = vec![];
     for topic in &request.topics {
         for p in &topic.partitions {
@@ -73,9 +72,10 @@ pub async fn offset_commit(context: &Context<'_>, request: TxnOffsetCommitReques
     let checked = context.cluster.group(&request.group_id).check_transactional(&caller);
     let result = checked.and_then(|()| lock(&context.cluster.transactions).add_offsets(who, &request.group_id, offsets));
     let topics = request.topics.iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|p| {
-            TxnOffsetCommitResponsePartition::default().with_partition_index(p.partition_index).with_error_code(code(&result))
-        });
+        let partitions = topic
+            .partitions
+            .iter()
+            .map(|p| TxnOffsetCommitResponsePartition::default().with_partition_index(p.partition_index).with_error_code(code(&result)));
         TxnOffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions.collect())
     });
     TxnOffsetCommitResponse::default().with_topics(topics.collect())
