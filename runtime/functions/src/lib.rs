@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use sluice_batch::{AggregateFunction, Batch, Datum, EvalContext, Expr, Result, Span, SqlType, datum};
 
-pub use registry::names;
+pub use registry::{names, unknown as unknown_function};
 
 /// A call as the binder found it.
 pub struct Call<'a> {
@@ -106,6 +106,11 @@ pub fn bind(call: Call<'_>) -> Result<Expr> {
     let declaration = registry::scalar(call.name).ok_or_else(|| registry::unknown(call.name).at(call.span))?;
     let span = call.span;
     (declaration.bind)(call).map_err(|e| e.at(span))
+}
+
+/// Whether a name is a scalar function's.
+pub fn is_scalar(name: &str) -> bool {
+    registry::scalar(name).is_some()
 }
 
 /// Whether a name is an aggregate function's.

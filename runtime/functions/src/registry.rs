@@ -82,7 +82,7 @@ pub fn names() -> Vec<&'static str> {
 }
 
 /// "No such function", with the name that was probably meant.
-pub(crate) fn unknown(name: &str) -> Error {
+pub fn unknown(name: &str) -> Error {
     let wanted = name.to_ascii_uppercase();
     let names = scalar_index().keys().chain(aggregate_index().keys());
     let best = names.map(|n| (strsim::damerau_levenshtein(n, &wanted), *n)).min();

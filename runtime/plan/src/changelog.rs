@@ -44,6 +44,9 @@ pub(crate) fn finish(planned: Planned) -> Graph {
         set_update_before(&mut node.kind, given[at]);
         if matches!(node.kind, NodeKind::Sink { .. }) {
             node.properties.update_before = node.inputs.iter().any(|i| graph.nodes[*i].properties.update_before);
+            if let Some(input) = node.inputs.first() {
+                node.properties.changelog = graph.nodes[*input].properties.changelog;
+            }
         }
         moved[at] = graph.nodes.len();
         graph.nodes.push(node);

@@ -335,8 +335,14 @@ impl<'b, 'a> ExprBinder<'b, 'a> {
         if f.over.is_some() {
             return Err(Error::plan(format!("{name} OVER (…) is not allowed here")).at(f.span));
         }
-        if sluice_functions::is_aggregate(name) && (f.star || f.distinct || f.filter.is_some() || !self.is_scalar_too(name)) {
+        if sluice_functions::is_aggregate(name) {
             return Err(Error::plan(format!("Aggregate expression {name} is illegal here")).at(f.span));
+        }
+        if !sluice_functions::is_scalar(name) {
+            return Err(match super::over::is_window_function(name) {
+                true => Error::plan(format!("{name} needs an OVER clause")).at(f.span),
+                false => sluice_functions::unknown_function(name).at(f.span),
+            });
         }
         if f.star || f.distinct || f.filter.is_some() || !f.order_by.is_empty() || f.ignore_nulls.is_some() {
             return Err(Error::plan(format!("{name} is not an aggregate function")).at(f.span));
@@ -344,11 +350,6 @@ impl<'b, 'a> ExprBinder<'b, 'a> {
         let (args, symbols) = self.arguments(f)?;
         let json = self.json(&f.json)?;
         sluice_functions::bind(Call { name, args, symbols, json, span: f.span })
-    }
-
-    /// No name is an aggregate and a scalar function today; the place to say so if one comes.
-    fn is_scalar_too(&self, _name: &str) -> bool {
-        false
     }
 
     /// A call's arguments, and which of them are keywords.

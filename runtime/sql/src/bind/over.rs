@@ -209,6 +209,13 @@ fn distance(binder: &mut ExprBinder<'_, '_>, e: &ast::Expr, rows: bool) -> Resul
     })
 }
 
+const WINDOW_FUNCTIONS: &[&str] = &["ROW_NUMBER", "RANK", "DENSE_RANK", "PERCENT_RANK", "CUME_DIST", "NTILE", "LAG", "LEAD"];
+
+/// Whether the name is of a function that only works with OVER.
+pub(super) fn is_window_function(name: &str) -> bool {
+    WINDOW_FUNCTIONS.contains(&name.to_uppercase().as_str())
+}
+
 /// The call, whether it looks at the frame, and whether it is a rank.
 fn over_call(
     binder: &mut ExprBinder<'_, '_>,
@@ -221,9 +228,7 @@ fn over_call(
     let name = upper.to_lowercase();
     let plain = !f.distinct && f.filter.is_none() && f.order_by.is_empty() && !f.star;
     let require = |ok: bool, what: &str| if ok { Ok(()) } else { Err(Error::plan(format!("{upper} {what}")).at(f.span)) };
-    let is_window_function =
-        matches!(upper.as_str(), "ROW_NUMBER" | "RANK" | "DENSE_RANK" | "PERCENT_RANK" | "CUME_DIST" | "NTILE" | "LAG" | "LEAD");
-    if is_window_function {
+    if is_window_function(&upper) {
         require(plain, "takes no DISTINCT, FILTER or ORDER BY")?;
         require(ordered || upper == "ROW_NUMBER", "requires an ORDER BY clause in its window specification")?;
         if f.ignore_nulls == Some(true) {
@@ -262,7 +267,13 @@ fn over_call(
             let bound = bind_call(binder, f, !holds_current(frame))?;
             return Ok((OverCall::Aggregate(place(bound, name, at)), true, false));
         }
-        _ => return Err(Error::plan(format!("{} is not an aggregate or window function", f.name)).at(f.span)),
+        _ if sluice_functions::is_scalar(&upper) => {
+            return Err(Error::plan(format!("{} is not an aggregate or window function", f.name)).at(f.span));
+        }
+        _ => {
+            let error = sluice_functions::unknown_function(f.name.object()).at(f.span);
+            return Err(super::did_you_mean(error, &upper, WINDOW_FUNCTIONS.iter().copied()));
+        }
     };
     Ok((call, false, rank))
 }
