@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::Message;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -28,6 +29,7 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
     pub topic: String,
+    pub partition: i32,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<(String, String)>,
@@ -41,12 +43,28 @@ fn config(bootstrap: &str) -> ClientConfig {
 
 /// Creates topics with their numbers of partitions.
 pub fn create(bootstrap: &str, topics: &[(String, i32)]) {
-    let admin: AdminClient<DefaultClientContext> = config(bootstrap).create().unwrap();
     let new: Vec<_> = topics.iter().map(|(name, n)| NewTopic::new(name, *n, TopicReplication::Fixed(1))).collect();
+    administer(bootstrap, async |admin, options| admin.create_topics(&new, options).await);
+}
+
+/// Creates a topic with settings of its own.
+pub fn create_with(bootstrap: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    let new = settings.iter().fold(new, |topic, (key, value)| topic.set(key, value));
+    administer(bootstrap, async |admin, options| admin.create_topics([&new], options).await);
+}
+
+/// Gives a topic more partitions, `total` in the end.
+pub fn add_partitions(bootstrap: &str, name: &str, total: usize) {
+    let new = NewPartitions::new(name, total);
+    administer(bootstrap, async |admin, options| admin.create_partitions([&new], options).await);
+}
+
+fn administer(bootstrap: &str, act: impl AsyncFnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> KafkaResult<Vec<TopicResult>>) {
+    let admin: AdminClient<DefaultClientContext> = config(bootstrap).create().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let results = runtime.block_on(admin.create_topics(&new, &AdminOptions::new().operation_timeout(Some(TIMEOUT)))).unwrap();
-    for result in results {
-        result.unwrap_or_else(|(topic, e)| panic!("cannot create {topic}: {e}"));
+    for result in runtime.block_on(act(&admin, &AdminOptions::new().operation_timeout(Some(TIMEOUT)))).unwrap() {
+        result.unwrap_or_else(|(topic, e)| panic!("{topic}: {e}"));
     }
 }
 
@@ -113,6 +131,7 @@ impl Reader {
                 let headers = message.headers().map(|h| h.iter().map(header).collect()).unwrap_or_default();
                 records.push(Read {
                     topic: message.topic().to_owned(),
+                    partition: message.partition(),
                     key: message.key().map(<[u8]>::to_vec),
                     value: message.payload().map(<[u8]>::to_vec),
                     headers,
