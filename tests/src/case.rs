@@ -87,7 +87,7 @@ impl Case {
         let file = dir.path().join("query.sql");
         std::fs::write(&file, sql).unwrap();
         let want = read_jsonl(&self.golden(kind));
-        let got = self.answer(services, kind, &file, &outputs, &records, want.len())?;
+        let got = self.answer(services, kind, &file, &outputs, &records, &want)?;
         if self.mode == Mode::Error {
             return Ok(());
         }
@@ -148,7 +148,7 @@ impl Case {
         file: &Path,
         outputs: &[String],
         records: &[Record],
-        want: usize,
+        want: &[Value],
     ) -> Result<Vec<Value>, String> {
         let (kafka, registry) = (format!("KAFKA={}", services.bootstrap), format!("REGISTRY={}", services.registry));
         let file = file.to_string_lossy();
@@ -166,7 +166,7 @@ impl Case {
                 wait_ready(&mut run, &http);
                 topics::produce(&services.bootstrap, records);
             }
-            wait_quiet(&mut run, &reader, &http, want);
+            wait_quiet(&mut run, &reader, &http, want.len());
         }
         let output = if kind == Kind::Streaming { run.stop(DEADLINE) } else { run.wait(DEADLINE) };
         let failed = !output.status.success();
@@ -174,7 +174,9 @@ impl Case {
             return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
         }
         if outputs.is_empty() {
-            return Ok(String::from_utf8_lossy(&output.stdout).lines().filter(|l| l.starts_with('{')).map(change).collect());
+            let texts = text_columns(want);
+            let changes = String::from_utf8_lossy(&output.stdout);
+            return Ok(changes.lines().filter(|l| l.starts_with('{')).map(|l| change(l, &texts)).collect());
         }
         Ok(reader.read(reader.available()).into_iter().map(|r| record(services, r)).collect())
     }
@@ -233,10 +235,17 @@ fn rows_out(http: &str) -> usize {
     line.and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
-/// `{"op","data"}` as `{"op","row"}`, times in ISO form, as the goldens write them.
-fn change(line: &str) -> Value {
+/// Which columns of a golden are text, by its header (`{"columns": ["s VARCHAR", …]}`).
+fn text_columns(want: &[Value]) -> Vec<bool> {
+    let columns = want.first().and_then(|r| r["columns"].as_array()).into_iter().flatten();
+    columns.map(|c| c.as_str().is_some_and(|c| c.ends_with("CHAR"))).collect()
+}
+
+/// `{"op","data"}` as `{"op","row"}`, times in ISO form, as the goldens write them; text stays as it is.
+fn change(line: &str, texts: &[bool]) -> Value {
     let line: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON: {e}: {line}"));
-    let row: Vec<Value> = line["data"].as_object().unwrap().values().map(iso).collect();
+    let values = line["data"].as_object().unwrap().values().enumerate();
+    let row: Vec<Value> = values.map(|(i, v)| if texts.get(i) == Some(&true) { v.clone() } else { iso(v) }).collect();
     json!({"op": line["op"], "row": row})
 }
 

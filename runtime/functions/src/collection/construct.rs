@@ -51,7 +51,7 @@ fn array(args: &Args<'_>) -> Result<ArrayRef> {
 }
 
 fn bind_map(mut call: Call<'_>) -> Result<Expr> {
-    if call.args.is_empty() || call.args.len() % 2 != 0 {
+    if call.args.is_empty() || !call.args.len().is_multiple_of(2) {
         return Err(Error::plan("Map requires an even number of arguments, at least 2").at(call.span));
     }
     let (key, value) = (common(&call, 2, 0, "keys")?, common(&call, 2, 1, "values")?);

@@ -76,7 +76,7 @@ fn bind_string(mut call: Call<'_>) -> Result<Expr> {
 
 /// Arguments: key, value, key, value, …
 fn bind_object(call: Call<'_>) -> Result<Expr> {
-    if call.args.len() % 2 != 0 {
+    if !call.args.len().is_multiple_of(2) {
         return Err(call.wrong_count("an even number of"));
     }
     for key in call.args.iter().step_by(2) {

@@ -67,7 +67,11 @@ fn round_unscaled(value: i128, scale: i32, digits: i32, mode: Mode) -> Option<i1
 
 /// Rounds through the shortest decimal digits, as `BigDecimal.valueOf(double)` does.
 fn round_double(value: f64, digits: i32, mode: Mode) -> f64 {
-    if !value.is_finite() || value == 0.0 {
+    // `BigDecimal` has no negative zero.
+    if value == 0.0 {
+        return 0.0;
+    }
+    if !value.is_finite() {
         return value;
     }
     let mut buffer = ryu::Buffer::new();
@@ -81,7 +85,7 @@ fn round_double(value: f64, digits: i32, mode: Mode) -> f64 {
         return value;
     }
     let magnitude = format!("{rounded}e{}", -i64::from(scale)).parse::<f64>().unwrap_or(value.abs());
-    magnitude.copysign(value)
+    if magnitude == 0.0 { 0.0 } else { magnitude.copysign(value) }
 }
 
 fn digits(a: &Args<'_>, mode: Mode) -> Result<ArrayRef> {

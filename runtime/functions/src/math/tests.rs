@@ -61,7 +61,9 @@ fn random_numbers_go_on() {
     let mut seen = std::collections::HashSet::new();
     for _ in 0..2 {
         let values = expr.eval_array(&batch, &EvalContext::default()).unwrap();
-        (0..2).for_each(|i| drop(seen.insert(format!("{:?}", sluice_batch::datum::from_array(values.as_ref(), i, &expr.ty)))));
+        for i in 0..2 {
+            seen.insert(format!("{:?}", sluice_batch::datum::from_array(values.as_ref(), i, &expr.ty)));
+        }
     }
     assert_eq!(seen.len(), 4);
 }

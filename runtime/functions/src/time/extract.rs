@@ -130,7 +130,7 @@ fn field(unit: Unit, local: Local) -> i64 {
         Unit::Doy => days - days_from_civil(year, 1, 1) + 1,
         Unit::Week => iso_week(days).1,
         Unit::Month => i64::from(month),
-        Unit::Quarter => i64::from((month + 2) / 3),
+        Unit::Quarter => i64::from(month.div_ceil(3)),
         Unit::Year => year,
         Unit::IsoYear => iso_week(days).0,
         // Of TIMESTAMP_LTZ too, the seconds of local time: Flink's `convertExtract` adds the zone's offset.

@@ -195,18 +195,7 @@ fn field(section: &mut Section, letter: char, count: usize) -> Result<(), String
         _ => Err(too_many()),
     };
     match letter {
-        'u' | 'y' | 'Y' => {
-            let field = match letter {
-                'u' => Year,
-                'y' => YearOfEra,
-                _ => WeekYear,
-            };
-            section.number(match count {
-                2 => Number { reduced: true, ..number(field, 2, 2, Sign::NotNegative) },
-                1 | 3 => number(field, count, 19, Sign::Normal),
-                _ => number(field, count, 19, Sign::ExceedsPad),
-            });
-        }
+        'u' | 'y' | 'Y' => section.number(year(letter, count)),
         'M' | 'L' | 'Q' | 'q' => {
             let field = if matches!(letter, 'M' | 'L') { Month } else { Quarter };
             if count <= 2 { section.number(upto_two(field)?) } else { section.push(text(field)?) }
@@ -246,13 +235,37 @@ fn field(section: &mut Section, letter: char, count: usize) -> Result<(), String
         'E' => section.push(text(Weekday)?),
         'a' if count == 1 => section.push(Node::Text(AmPm, Width::Short)),
         'a' => return Err(too_many()),
-        'V' if count != 2 => return Err(format!("Pattern letter count must be 2: {letter}")),
-        'v' | 'O' if !matches!(count, 1 | 4) => return Err(format!("Wrong number of pattern letters: {letter}")),
-        'z' if count > 4 => return Err(too_many()),
-        'Z' | 'X' | 'x' if count > 5 => return Err(too_many()),
-        'V' | 'v' | 'O' | 'z' | 'Z' | 'X' | 'x' => section.push(Node::Text(Offset(letter, count), Width::Short)),
+        'V' | 'v' | 'O' | 'z' | 'Z' | 'X' | 'x' => section.push(offset(letter, count)?),
         'p' | 'g' | 'B' => return Err(format!("the pattern letter '{letter}' is not supported")),
         _ => return Err(format!("Unknown pattern letter: {letter}")),
     }
     Ok(())
+}
+
+fn year(letter: char, count: usize) -> Number {
+    let field = match letter {
+        'u' => Field::Year,
+        'y' => Field::YearOfEra,
+        _ => Field::WeekYear,
+    };
+    let number = |max: usize, sign: Sign| Number { field, min: count, max, sign, reduced: count == 2, reserved: 0 };
+    match count {
+        2 => number(2, Sign::NotNegative),
+        1 | 3 => number(19, Sign::Normal),
+        _ => number(19, Sign::ExceedsPad),
+    }
+}
+
+fn offset(letter: char, count: usize) -> Result<Node, String> {
+    let fits = match letter {
+        'V' => count == 2,
+        'v' | 'O' => matches!(count, 1 | 4),
+        'z' => count <= 4,
+        _ => count <= 5,
+    };
+    if fits {
+        Ok(Node::Text(Field::Offset(letter, count), Width::Short))
+    } else {
+        Err(format!("Wrong number of pattern letters: {letter}"))
+    }
 }

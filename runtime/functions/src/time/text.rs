@@ -148,7 +148,7 @@ fn sql_value(text: &str) -> Option<Local> {
 
 /// A text by a pattern, or else as `yyyy-m-d[ h:m:s[.f]]`; `None` if it is neither, or the pattern is none.
 pub(super) fn read_time(text: &str, pattern: &str, cached: &mut Cached<Option<Formatter>>) -> Result<Option<Local>> {
-    let Some(format) = cached.get(pattern, |p| readable_formatter(p))? else { return Ok(None) };
+    let Some(format) = cached.get(pattern, readable_formatter)? else { return Ok(None) };
     Ok(format.read(text).or_else(|| sql_value(text)))
 }
 

@@ -121,7 +121,7 @@ fn value(field: Field, local: Local) -> i64 {
             let first = days - i64::from(day) + 1;
             (i64::from(day) - 1 + (weekday(first) + 1) % 7) / 7 + 1
         }
-        Field::Quarter => i64::from((month + 2) / 3),
+        Field::Quarter => i64::from(month.div_ceil(3)),
         Field::Month => i64::from(month),
         Field::Day => i64::from(day),
         Field::DayOfYear => days - days_from_civil(year, 1, 1) + 1,
