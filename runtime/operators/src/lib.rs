@@ -17,6 +17,7 @@ mod join;
 mod join_state;
 mod keyed_rows;
 mod match_recognize;
+mod over;
 mod row_log;
 pub mod rows;
 mod session_aggregate;

@@ -407,7 +407,7 @@ pub fn build(spec: &OperatorSpec) -> Result<Box<dyn Operator>> {
             None => Box::new(crate::deduplicate::Deduplicate::new(s)?),
             Some(end) => Box::new(crate::window_top_n::WindowTopN::deduplicate(s, end)?),
         },
-        S::Over(_) => return unsupported("Over"),
+        S::Over(s) => crate::over::over(s)?,
         S::TemporalSort(s) => Box::new(crate::temporal_sort::TemporalSort::new(s)?),
         S::Sort(s) => Box::new(crate::sort::Sort::new(s)?),
         S::ChangelogNormalize(s) => Box::new(crate::changelog_normalize::ChangelogNormalize::new(s)?),
