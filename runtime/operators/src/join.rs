@@ -344,7 +344,7 @@ impl Operator for Join {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use sluice_batch::{Expr, ExprKind};
 
     use super::*;

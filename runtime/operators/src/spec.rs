@@ -398,9 +398,9 @@ pub fn build(spec: &OperatorSpec) -> Result<Box<dyn Operator>> {
         },
         S::GroupWindow(s) => crate::group_window::group_window(s)?,
         S::Join(s) => Box::new(crate::join::Join::new(s)?),
-        S::IntervalJoin(_) => return unsupported("IntervalJoin"),
-        S::WindowJoin(_) => return unsupported("WindowJoin"),
-        S::TemporalJoin(_) => return unsupported("TemporalJoin"),
+        S::IntervalJoin(s) => Box::new(crate::interval_join::IntervalJoin::new(s)?),
+        S::WindowJoin(s) => Box::new(crate::window_join::WindowJoin::new(s)?),
+        S::TemporalJoin(s) => Box::new(crate::temporal_join::TemporalJoin::new(s)?),
         S::TopN(s) => Box::new(crate::top_n::TopN::new(s)?),
         S::WindowTopN(s) => Box::new(crate::window_top_n::WindowTopN::new(s)?),
         S::Deduplicate(s) => match s.window_end {
