@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use arrow::array::{Array, UInt32Array};
+use sluice_batch::Error;
 use sluice_batch::algebra::JoinKind;
 use sluice_batch::{Batch, EvalContext, Millis, Result};
-use sluice_batch::Error;
 
 use crate::group_index::KeyMap;
 use crate::join_rows::{SideKey, joined, nulls, passed, passing, rows_at};

@@ -185,8 +185,7 @@ impl Operator for ChangingOver {
         let ttl = self.spec.state_ttl;
         if now >= self.last_cleanup.saturating_add((ttl / 4).max(1000)) {
             self.last_cleanup = now;
-            let old: Vec<u32> =
-                self.map.slots().filter(|s| now >= self.partitions[*s as usize].changed.saturating_add(ttl)).collect();
+            let old: Vec<u32> = self.map.slots().filter(|s| now >= self.partitions[*s as usize].changed.saturating_add(ttl)).collect();
             for slot in old {
                 self.partitions[slot as usize] = Partition::default();
                 self.map.remove(slot);
@@ -270,7 +269,10 @@ mod tests {
         // Peers change, too.
         assert_lines!(h.send(0, &t, "a 3 7"), "-U a 3 2 4; +U a 3 2 7; +I a 3 7 7; -U a 5 5 9; +U a 5 5 12");
         assert_lines!(h.send(0, &t, "-D a 3 2"), "-D a 3 2 7; -U a 3 7 7; +U a 3 7 4; -U a 5 5 12; +U a 5 5 9");
-        assert_lines!(h.send(0, &t, "-D a 1 1; -D a 3 7; -D a 5 5; a 4 4"), "-D a 1 1 1; -U a 3 7 4; +U a 3 7 3; -U a 5 5 9; +U a 5 5 8; -D a 3 7 3; -U a 5 5 8; +U a 5 5 5; -D a 5 5 5; +I a 4 4 4");
+        assert_lines!(
+            h.send(0, &t, "-D a 1 1; -D a 3 7; -D a 5 5; a 4 4"),
+            "-D a 1 1 1; -U a 3 7 4; +U a 3 7 3; -U a 5 5 9; +U a 5 5 8; -D a 3 7 3; -U a 5 5 8; +U a 5 5 5; -D a 5 5 5; +I a 4 4 4"
+        );
     }
 
     #[test]

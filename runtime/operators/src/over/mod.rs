@@ -42,8 +42,9 @@ pub fn over(spec: OverSpec) -> Result<Box<dyn Operator>> {
         return Ok(Box::new(changing::ChangingOver::new(spec, extent)?));
     }
     if spec.order_by.len() > 1 {
-        return Err(Error::plan("The window can only be ordered by a single time column.")
-            .hint("leave out the further ORDER BY columns of OVER"));
+        return Err(
+            Error::plan("The window can only be ordered by a single time column.").hint("leave out the further ORDER BY columns of OVER")
+        );
     }
     Ok(Box::new(Over::new(spec, extent)?))
 }
@@ -282,8 +283,13 @@ mod tests {
     fn ranks_and_lag() {
         let t = types(INPUT);
         let name = || "r".to_string();
-        let calls =
-            vec![OverCall::RowNumber { name: name() }, OverCall::Rank { name: name() }, OverCall::DenseRank { name: name() }, lag(1), lag(2)];
+        let calls = vec![
+            OverCall::RowNumber { name: name() },
+            OverCall::Rank { name: name() },
+            OverCall::DenseRank { name: name() },
+            lag(1),
+            lag(2),
+        ];
         let mut h = harness(OverTime::Rowtime(1), frame(true, Bound::Unbounded), calls);
         h.send(0, &t, "a 1 1; a 2 2; b 2 9; a 3 3");
         assert_lines!(h.watermark(2), "+I a 1 1 1 1 1 NULL NULL; +I a 2 2 2 2 2 1 NULL; +I b 2 9 1 1 1 NULL NULL");
