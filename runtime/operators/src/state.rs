@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use sluice_batch::{Error, Result};
+use sluice_batch::{Error, EvalContext, Result};
 
 /// Collects the tables of one operator.
 #[derive(Default)]
@@ -25,11 +25,17 @@ impl SnapshotWriter {
 /// The tables of one operator as they were written.
 pub struct SnapshotReader<'a> {
     tables: &'a BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>,
+    context: &'a EvalContext,
 }
 
 impl<'a> SnapshotReader<'a> {
-    pub fn new(tables: &'a BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>) -> Self {
-        Self { tables }
+    pub fn new(tables: &'a BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>, context: &'a EvalContext) -> Self {
+        Self { tables, context }
+    }
+
+    /// Session settings and the task's clock.
+    pub fn context(&self) -> &'a EvalContext {
+        self.context
     }
 
     /// All rows of a table; none if it was not written.

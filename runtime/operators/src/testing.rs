@@ -134,7 +134,7 @@ impl Harness {
         self.operator.snapshot(&mut writer).unwrap();
         let tables = writer.into_tables().into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         self.operator = build(&self.spec).unwrap();
-        self.operator.restore(&mut SnapshotReader::new(&tables)).unwrap();
+        self.operator.restore(&mut SnapshotReader::new(&tables, &self.context)).unwrap();
         self.watermark = WATERMARK_NONE;
     }
 }

@@ -5,6 +5,7 @@ mod condition;
 mod matcher;
 mod pattern;
 mod rows;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -40,9 +41,9 @@ pub struct MatchRecognize {
     prefixes: Prefixes,
     /// Per variable: its condition on the current row, over the input's columns.
     current: Vec<Option<Expr>>,
-    /// Arrow types of a chunk's columns: the arguments, then the partition columns.
+    /// Arrow types of a chunk's columns: the arguments, then the input's columns, which are what a savepoint holds.
     columns: Vec<DataType>,
-    partition: Vec<SqlType>,
+    input: Vec<SqlType>,
     index: GroupIndex,
     order: Option<RowCodec>,
     keys: Vec<KeyRows>,
@@ -111,7 +112,7 @@ impl MatchRecognize {
             .collect();
         let partition: Vec<SqlType> = clause.partition_by.iter().map(|c| spec.input[*c].clone()).collect();
         let types: Vec<SqlType> = args.exprs.iter().map(|e| e.ty.clone()).collect();
-        let columns = types.iter().chain(&partition).map(SqlType::to_arrow).collect();
+        let columns = types.iter().chain(&spec.input).map(SqlType::to_arrow).collect();
         let order = if clause.order_by.is_empty() { None } else { Some(RowCodec::sorted(&spec.input, &clause.order_by)?) };
         let matcher = Matcher {
             program: Program::compile(&clause.pattern),
@@ -131,7 +132,7 @@ impl MatchRecognize {
             prefixes,
             current,
             columns,
-            partition,
+            input: spec.input.clone(),
             order,
             keys: vec![],
             chunks: Chunks::default(),
@@ -149,8 +150,9 @@ impl MatchRecognize {
     fn ingest(&mut self, batch: &Batch, times: &[Millis], context: &EvalContext) -> Result<()> {
         let mut columns: Vec<ArrayRef> = self.args.exprs.iter().map(|e| e.eval_array(batch, context)).collect::<Result<_>>()?;
         let keys: Vec<ArrayRef> = self.clause.partition_by.iter().map(|c| batch.column(*c).clone()).collect();
-        columns.extend(keys.iter().cloned());
-        let mut chunk = Chunk::new(columns, batch.rows())?;
+        let args = columns.len();
+        columns.extend(batch.columns().iter().cloned());
+        let mut chunk = Chunk::new(columns, args, batch.rows())?;
         chunk.current =
             self.current.iter().map(|c| c.as_ref().map(|c| condition::flags(c, batch, context)).transpose()).collect::<Result<_>>()?;
         if let Some(order) = &self.order {
@@ -190,6 +192,12 @@ impl MatchRecognize {
     /// Gives a row to its key, and tries what can be tried.
     fn feed(&mut self, row: Waiting, context: &EvalContext) -> Result<()> {
         self.drain(row.slot, row.time, context)?;
+        self.append(row);
+        self.drain(row.slot, row.time, context)
+    }
+
+    /// Puts a row behind those of its key.
+    fn append(&mut self, row: Waiting) {
         let key = &mut self.keys[row.slot as usize];
         key.waiting -= 1;
         key.rows.push_back((row.time, row.row));
@@ -203,7 +211,6 @@ impl MatchRecognize {
                 },
             });
         }
-        self.drain(row.slot, row.time, context)
     }
 
     /// Tries the starts of a key with the rows that are there.
@@ -254,8 +261,8 @@ impl MatchRecognize {
             let rows = found.rows.len();
             self.matches += rows as u64;
             let args = self.args.exprs.len();
-            let mut columns = (0..self.partition.len())
-                .map(|i| self.chunks.gather(args + i, &found.rows, &self.columns[args + i]))
+            let mut columns = (self.clause.partition_by.iter().map(|c| args + c))
+                .map(|c| self.chunks.gather(c, &found.rows, &self.columns[c]))
                 .collect::<Result<Vec<_>>>()?;
             for (measure, values) in self.measures.iter().zip(found.slots) {
                 let slots = measure.slots.iter().zip(values).map(|(s, v)| self.slot_column(s, v)).collect::<Result<Vec<_>>>()?;
@@ -283,7 +290,7 @@ impl MatchRecognize {
         }
         let kept = self.keys.iter_mut().flat_map(|k| k.rows.iter_mut().map(|(_, row)| row));
         let mut rows: Vec<&mut RowRef> = kept.chain(self.waiting.iter_mut().map(|w| &mut w.row)).collect();
-        self.chunks.compact(&mut rows, &self.columns)
+        self.chunks.compact(&mut rows, &self.columns, self.args.exprs.len())
     }
 
     fn advance(&mut self, now: Millis, out: &mut Output<'_>) -> Result<()> {
@@ -366,11 +373,11 @@ impl Operator for MatchRecognize {
         self.chunks.bytes() + self.index.map().memory() + self.waiting.len() * size_of::<Waiting>()
     }
 
-    fn snapshot(&self, _out: &mut SnapshotWriter) -> Result<()> {
-        Err(Error::unsupported("a savepoint of MATCH_RECOGNIZE"))
+    fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
+        self.write_rows(out)
     }
 
-    fn restore(&mut self, _input: &mut SnapshotReader<'_>) -> Result<()> {
-        Err(Error::unsupported("restoring MATCH_RECOGNIZE"))
+    fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {
+        self.read_rows(input)
     }
 }

@@ -52,7 +52,7 @@ fn ints(array: &ArrayRef) -> Fast {
 #[derive(Default)]
 pub struct Chunk {
     pub columns: Vec<ArrayRef>,
-    /// The views of `columns` that conditions read.
+    /// The views of the arguments, the first of `columns`, that conditions read.
     pub fast: Vec<Fast>,
     /// Per variable: its condition on the current row alone, already evaluated.
     pub current: Vec<Option<Arc<Vec<bool>>>>,
@@ -63,8 +63,9 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    pub fn new(columns: Vec<ArrayRef>, rows: usize) -> Result<Self> {
-        let fast = columns.iter().map(Fast::of).collect::<Result<Vec<_>>>()?;
+    /// `args`: how many of the columns conditions read, the first ones.
+    pub fn new(columns: Vec<ArrayRef>, args: usize, rows: usize) -> Result<Self> {
+        let fast = columns[..args].iter().map(Fast::of).collect::<Result<Vec<_>>>()?;
         Ok(Self { columns, fast, rows, live: rows, ..Self::default() })
     }
 
@@ -150,7 +151,7 @@ impl Chunks {
     }
 
     /// Copies the rows in `rows` (all that are needed) into one chunk and forgets the rest; `rows` then name the copies.
-    pub fn compact(&mut self, rows: &mut [&mut RowRef], types: &[DataType]) -> Result<()> {
+    pub fn compact(&mut self, rows: &mut [&mut RowRef], types: &[DataType], args: usize) -> Result<()> {
         let named: Vec<Option<RowRef>> = rows.iter().map(|r| Some(**r)).collect();
         let columns = (0..types.len()).map(|c| self.gather(c, &named, &types[c])).collect::<Result<Vec<_>>>()?;
         let variables = self.chunks.iter().find(|c| c.live > 0).map_or(0, |c| c.current.len());
@@ -160,7 +161,7 @@ impl Chunks {
                 flags.collect::<Option<Vec<bool>>>().map(Arc::new)
             })
             .collect();
-        let mut chunk = Chunk::new(columns, rows.len())?;
+        let mut chunk = Chunk::new(columns, args, rows.len())?;
         chunk.current = current;
         *self = Self::default();
         let id = self.add(chunk);

@@ -12,6 +12,7 @@ use sluice_batch::{Batch, EvalContext, Expr, ExprKind, Result, SqlType, TypeKind
 use super::MatchRecognize;
 use super::pattern::{FINAL, Program};
 use crate::spec::MatchSpec;
+use crate::state::{SnapshotReader, SnapshotWriter};
 use crate::{Item, Operator, Output};
 
 const VARIABLES: usize = 4;
@@ -209,8 +210,18 @@ fn batch(rows: &[(usize, Row)], key: i64) -> Batch {
     Batch::new(columns, rows.len())
 }
 
-/// Feeds the operator, a watermark behind every `every` rows, and answers its matches of key 1.
-fn run(case: &Case, every: usize) -> Result<Vec<Match>> {
+/// Writes the operator's state and goes on in a new one.
+fn restart(operator: &MatchRecognize, case: &Case, context: &EvalContext) -> Result<MatchRecognize> {
+    let mut writer = SnapshotWriter::default();
+    operator.snapshot(&mut writer)?;
+    let tables = writer.into_tables().into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+    let mut operator = MatchRecognize::new(&spec(case))?;
+    operator.restore(&mut SnapshotReader::new(&tables, context))?;
+    Ok(operator)
+}
+
+/// Feeds the operator, a watermark and perhaps a restart behind every `every` rows, and answers its matches of key 1.
+fn run(case: &Case, every: usize, restarts: bool) -> Result<Vec<Match>> {
     let mut operator = MatchRecognize::new(&spec(case))?;
     let (context, mut items) = (EvalContext::default(), vec![]);
     let rows: Vec<(usize, Row)> = case.rows.iter().copied().enumerate().collect();
@@ -220,6 +231,9 @@ fn run(case: &Case, every: usize) -> Result<Vec<Match>> {
         operator.batch(0, batch(rows, 1), &mut Output::new(&mut items, &context, WATERMARK_NONE))?;
         operator.batch(0, batch(rows, 2), &mut Output::new(&mut items, &context, WATERMARK_NONE))?;
         operator.watermark(mark, &mut Output::new(&mut items, &context, mark))?;
+        if restarts {
+            operator = restart(&operator, case, &context)?;
+        }
     }
     operator.watermark(case.end, &mut Output::new(&mut items, &context, case.end))?;
     let mut matches = BTreeMap::<i64, Vec<Match>>::new();
@@ -294,17 +308,17 @@ proptest! {
     #[test]
     fn finds_what_flink_finds(case in case()) {
         let model = Model { case: &case, program: Program::compile(&elements(&case)) };
-        let got = run(&case, case.rows.len());
+        let got = run(&case, case.rows.len(), false);
         match model.run() {
             // A skip that goes nowhere fails; ours may find it earlier or later, as starts are tried one by one.
             None => {}
             Some(want) => {
                 if let Ok(got) = got {
                     prop_assert_eq!(&got, &want);
-                    for every in [1, 3] {
-                        let parted = run(&case, every).unwrap();
+                    for (every, restarts) in [(1, false), (3, false), (1, true), (4, true)] {
+                        let parted = run(&case, every, restarts).unwrap();
                         let rows = |m: &[Match]| m.iter().map(|m| m.1.clone()).collect::<Vec<_>>();
-                        prop_assert_eq!(rows(&parted), rows(&want), "a watermark behind every {} rows", every);
+                        prop_assert_eq!(rows(&parted), rows(&want), "a watermark behind every {} rows, restarts: {}", every, restarts);
                     }
                 }
             }
@@ -323,7 +337,7 @@ fn greedy_is_possessive_and_optional_is_reluctant() {
     let find = |pattern: &[(u32, Option<u32>, bool)], rows: &[&str]| {
         let rows: Vec<Row> = rows.iter().enumerate().map(|(i, r)| (i as i64, flags(r))).collect();
         let case = Case { pattern: pattern.to_vec(), counted: false, skip: SkipTo::PastLastRow, within: None, end: 100, rows };
-        run(&case, 100).unwrap().into_iter().map(|m| m.1).collect::<Vec<_>>()
+        run(&case, 100, false).unwrap().into_iter().map(|m| m.1).collect::<Vec<_>>()
     };
     let (one, plus, optional) = ((1, Some(1), true), (1, None, true), (0, Some(1), true));
     assert!(find(&[plus, one], &["a", "ab", "x"]).is_empty(), "A+ keeps the row that B needs");
