@@ -41,6 +41,8 @@ pub enum Step {
 /// A script, ready to run.
 pub struct Script {
     pub steps: Vec<Step>,
+    /// The text, before variables are filled in: they may be secrets.
+    pub sql: String,
     /// Annotations of the StreamingDeployment, for `--local`.
     pub generators: Vec<String>,
 }
@@ -66,7 +68,7 @@ pub fn load(file: &Path, args: &Args) -> Result<Script> {
     };
     let sql = sluice_sql::substitute_variables(&source.sql, &lookup)?;
     let steps = prepare(&sql, &settings, args)?;
-    Ok(Script { steps, generators: source.generators })
+    Ok(Script { steps, sql: source.sql, generators: source.generators })
 }
 
 fn pair(text: &str, option: &str) -> Result<(String, String)> {

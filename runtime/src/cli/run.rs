@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_batch::Result;
+use sluice_batch::{Error, Result};
 use sluice_sql::catalog::Catalog;
+use sluice_state::Savepoint;
 
 use super::{print, stop_on_signal};
 use crate::client::{self, Format};
@@ -40,6 +41,16 @@ pub struct Args {
     /// How the rows of a SELECT are printed; a live table on a terminal and a changelog table elsewhere, if not said.
     #[arg(long, value_enum)]
     output: Option<Format>,
+    /// When all input is read or the job is stopped, write a savepoint into this new directory; time does not end then, so no window
+    /// fires because of it.
+    #[arg(long, value_name = "DIR")]
+    savepoint_at_end: Option<PathBuf>,
+    /// Go on from this savepoint.
+    #[arg(long, value_name = "DIR")]
+    restore_from: Option<PathBuf>,
+    /// Start even if the savepoint holds state that no operator of the script takes.
+    #[arg(long, requires = "restore_from")]
+    allow_non_restored_state: bool,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -52,6 +63,12 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// What is wrong with the script (plan error), or the first failure of a job.
 pub fn run(args: Args) -> Result<()> {
     let script = script::load(&args.file, &args.sql)?;
+    let jobs = script.steps.iter().filter(|s| matches!(s, Step::Job { .. })).count();
+    if jobs != 1 && (args.savepoint_at_end.is_some() || args.restore_from.is_some()) {
+        return Err(Error::plan(format!("a savepoint is of one job, and the script has {jobs}"))
+            .hint("put INSERTs into one statement set; leave SELECTs out"));
+    }
+    let mut restore = args.restore_from.as_deref().map(Savepoint::read).transpose()?;
     let stats = Arc::new(Stats::default());
     let stop = stop_on_signal(stats.opening())?;
     let server = args.http.map(|address| Server::start(address, stats.clone())).transpose()?;
@@ -67,7 +84,14 @@ pub fn run(args: Args) -> Result<()> {
                 if let Some(local) = &local {
                     local.redirect(&mut graph);
                 }
-                let options = job_options(&catalog, args.duration)?;
+                let options = JobOptions {
+                    duration: args.duration,
+                    restore: restore.take(),
+                    allow_non_restored: args.allow_non_restored_state,
+                    savepoint_at_end: args.savepoint_at_end.clone(),
+                    sql: script.sql.clone(),
+                    ..job_options(&catalog)?
+                };
                 let client = client::new(args.output.unwrap_or_else(default_format), stop.clone());
                 result = task::run(&graph, &options, client, &SystemClock, &stop, &stats);
                 match &result {
@@ -86,9 +110,17 @@ fn default_format() -> Format {
     if std::io::stdout().is_terminal() { Format::Live } else { Format::Table }
 }
 
-fn job_options(catalog: &Catalog, duration: Option<Duration>) -> Result<JobOptions> {
+fn job_options(catalog: &Catalog) -> Result<JobOptions> {
     let setting = |key: &str| catalog.settings.get(key).map(String::as_str);
     let time_zone = sluice_plan::time_zone(&catalog.settings)?;
     let commit_interval = sluice_batch::duration::parse(setting("execution.checkpointing.interval").unwrap_or("1 s"))?;
-    Ok(JobOptions { time_zone, commit_interval, duration })
+    Ok(JobOptions {
+        time_zone,
+        commit_interval,
+        duration: None,
+        restore: None,
+        allow_non_restored: false,
+        savepoint_at_end: None,
+        sql: String::new(),
+    })
 }

@@ -2,8 +2,10 @@
 
 pub mod clock;
 pub mod pipeline;
+mod snapshot;
 pub mod stats;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 use sluice_batch::{EvalContext, Result, WATERMARK_MAX};
 use sluice_connect::{Malformed, Source, SourceEvent};
 use sluice_plan::{Graph, NodeKind};
+use sluice_state::Savepoint;
 
 use crate::task::clock::Clock;
 use crate::task::pipeline::{Client, Pipeline};
@@ -23,6 +26,14 @@ pub struct JobOptions {
     pub commit_interval: Duration,
     /// Stop after this long, as if asked to.
     pub duration: Option<Duration>,
+    /// State to go on from.
+    pub restore: Option<Savepoint>,
+    /// State in the savepoint that no operator takes is left behind.
+    pub allow_non_restored: bool,
+    /// Where a savepoint goes when the job ends; it then ends without the final watermark.
+    pub savepoint_at_end: Option<PathBuf>,
+    /// The job's text, for the savepoint's readers.
+    pub sql: String,
 }
 
 /// Why a job ended without an error.
@@ -61,8 +72,12 @@ pub fn run(
     let context = EvalContext { time_zone: options.time_zone, now: clock.now(), ..EvalContext::default() };
     let mut pipeline = Pipeline::open(graph, context, client, stats.clone())?;
     let mut inputs = open_sources(graph)?;
+    if let Some(savepoint) = &options.restore {
+        snapshot::give_back(graph, &mut pipeline, &mut inputs, savepoint, options.allow_non_restored)?;
+    }
     stats.set_opening(false);
-    pipeline.start(graph)?;
+    pipeline.start(graph, &|identity| snapshot::has_values(options.restore.as_ref(), identity))?;
+    let end_time = options.savepoint_at_end.is_none();
     let started = Instant::now();
     let (mut committed, mut ticked) = (Instant::now(), 0);
     let ended = loop {
@@ -71,7 +86,7 @@ pub fn run(
         }
         let now = clock.now();
         pipeline.set_now(now);
-        let busy = poll_round(&mut inputs, &mut pipeline, now, stats)?;
+        let busy = poll_round(&mut inputs, &mut pipeline, now, end_time, stats)?;
         if now - ticked >= TICK {
             ticked = now;
             pipeline.tick(now)?;
@@ -88,7 +103,10 @@ pub fn run(
             committed = Instant::now();
         }
     };
-    pipeline.finish(ended == Ended::Finished)?;
+    pipeline.finish(ended == Ended::Finished && end_time)?;
+    if let Some(directory) = &options.savepoint_at_end {
+        snapshot::take(graph, &pipeline, &inputs, &options.sql)?.write(directory)?;
+    }
     for input in &mut inputs {
         input.source.commit()?;
     }
@@ -115,24 +133,25 @@ fn open_sources(graph: &Graph) -> Result<Vec<Input>> {
 }
 
 /// Polls every source once; waits only if none had anything. Answers whether one had.
-fn poll_round(inputs: &mut [Input], pipeline: &mut Pipeline, now: i64, stats: &Stats) -> Result<bool> {
+fn poll_round(inputs: &mut [Input], pipeline: &mut Pipeline, now: i64, end_time: bool, stats: &Stats) -> Result<bool> {
     let alone = inputs.iter().filter(|i| !i.ended).count() <= 1;
     let mut busy = false;
     for input in inputs.iter_mut().filter(|i| !i.ended) {
         let wait = if alone { IDLE_POLL } else { Duration::ZERO };
-        busy |= handle(input, pipeline, wait, now, stats)?;
+        busy |= handle(input, pipeline, wait, now, end_time, stats)?;
     }
     if !busy && !alone {
         // Wait on one source so that an idle job with several does not spin.
         if let Some(input) = inputs.iter_mut().find(|i| !i.ended) {
-            busy |= handle(input, pipeline, Duration::from_millis(5), now, stats)?;
+            busy |= handle(input, pipeline, Duration::from_millis(5), now, end_time, stats)?;
         }
     }
     pipeline.end_round()?;
     Ok(busy)
 }
 
-fn handle(input: &mut Input, pipeline: &mut Pipeline, wait: Duration, now: i64, stats: &Stats) -> Result<bool> {
+/// `end_time`: an ended source ends time, too; not before a savepoint, after which its rows may go on.
+fn handle(input: &mut Input, pipeline: &mut Pipeline, wait: Duration, now: i64, end_time: bool, stats: &Stats) -> Result<bool> {
     match input.source.poll(wait, now)? {
         SourceEvent::Rows(batch) => {
             stats.add_in(batch.rows() as u64);
@@ -143,8 +162,10 @@ fn handle(input: &mut Input, pipeline: &mut Pipeline, wait: Duration, now: i64, 
         SourceEvent::Pending => return Ok(false),
         SourceEvent::End => {
             input.ended = true;
-            pipeline.end_of_input(input.node)?;
-            pipeline.watermark(input.node, WATERMARK_MAX)?;
+            if end_time {
+                pipeline.end_of_input(input.node)?;
+                pipeline.watermark(input.node, WATERMARK_MAX)?;
+            }
         }
     }
     Ok(true)

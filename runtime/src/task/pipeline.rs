@@ -1,12 +1,15 @@
 //! The operators and sinks of a job, wired: rows and watermarks go depth first from where they enter to the sinks.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sluice_batch::{Batch, EvalContext, Millis, Result, WATERMARK_MAX, WATERMARK_NONE};
 use sluice_connect::Sink;
+use sluice_operators::state::{SnapshotReader, SnapshotWriter};
 use sluice_operators::{Item, Operator, Output};
 use sluice_plan::{Graph, NodeKind};
 use sluice_sql::relation::Schema;
+use sluice_state::{OperatorState, Tables};
 
 use crate::task::stats::Stats;
 
@@ -89,13 +92,46 @@ impl Pipeline {
     }
 
     /// Sends what is there before any source is read: VALUES, which end at once.
-    pub fn start(&mut self, graph: &Graph) -> Result<()> {
+    ///
+    /// `given`: by the identity of VALUES, whether their rows were given in an earlier run.
+    pub fn start(&mut self, graph: &Graph, given: &dyn Fn(&str) -> bool) -> Result<()> {
         for (at, node) in graph.nodes.iter().enumerate() {
             if let NodeKind::Values { batch } = &node.kind {
-                self.rows(at, batch.clone())?;
+                if !given(&node.properties.identity) {
+                    self.rows(at, batch.clone())?;
+                }
                 self.end_of_input(at)?;
                 self.watermark(at, WATERMARK_MAX)?;
             }
+        }
+        Ok(())
+    }
+
+    /// The state of all operators that have some.
+    pub fn snapshot(&self, graph: &Graph) -> Result<Vec<OperatorState>> {
+        let mut states = vec![];
+        for (stage, node) in self.stages.iter().zip(&graph.nodes) {
+            let Work::Operator(operator) = &stage.work else { continue };
+            let mut writer = SnapshotWriter::default();
+            let name = operator.name();
+            operator.snapshot(&mut writer).map_err(|e| e.context(format!("the state of {name}")))?;
+            let tables: Tables = writer.into_tables().into_iter().map(|(table, rows)| (table.to_owned(), rows)).collect();
+            if !tables.is_empty() {
+                states.push(OperatorState { identity: node.properties.identity.clone(), kind: name.to_owned(), tables });
+            }
+        }
+        Ok(states)
+    }
+
+    /// Gives operators their state, by identity.
+    pub fn restore(&mut self, graph: &Graph, states: &BTreeMap<&str, &Tables>) -> Result<()> {
+        for (stage, node) in self.stages.iter_mut().zip(&graph.nodes) {
+            let (Work::Operator(operator), Some(tables)) = (&mut stage.work, states.get(node.properties.identity.as_str())) else {
+                continue;
+            };
+            let name = operator.name();
+            let mut reader = SnapshotReader::new(tables, &self.context);
+            operator.restore(&mut reader).map_err(|e| e.context(format!("restoring the state of {name}")))?;
         }
         Ok(())
     }

@@ -1,0 +1,116 @@
+//! A savepoint as a directory: `manifest.json` and one Parquet file a state table.
+
+use std::fs;
+use std::path::Path;
+
+use sluice_batch::{Error, Result};
+
+use crate::manifest::{self, Manifest};
+use crate::{OperatorState, SourceState, table};
+
+const MANIFEST: &str = "manifest.json";
+
+/// The whole state of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Savepoint {
+    pub sql: String,
+    pub sources: Vec<SourceState>,
+    /// Only operators that have state.
+    pub operators: Vec<OperatorState>,
+}
+
+impl Savepoint {
+    /// Writes it; the manifest last, so that a directory with one is complete.
+    ///
+    /// # Errors
+    /// If the directory holds a savepoint already, or cannot be written.
+    pub fn write(&self, directory: &Path) -> Result<()> {
+        let failed = |e: std::io::Error| Error::runtime(format!("savepoint {}: {e}", directory.display()));
+        if directory.join(MANIFEST).exists() {
+            return Err(Error::runtime(format!("{} holds a savepoint already", directory.display())).hint("name a new directory"));
+        }
+        fs::create_dir_all(directory).map_err(failed)?;
+        let mut operators = vec![];
+        for operator in &self.operators {
+            let mut tables = vec![];
+            for (name, rows) in &operator.tables {
+                let file = format!("{}.{name}.parquet", operator.identity);
+                table::write(&directory.join(&file), rows)?;
+                tables.push(manifest::Table { name: name.clone(), file, rows: rows.len() as u64 });
+            }
+            operators.push(manifest::Operator { identity: operator.identity.clone(), kind: operator.kind.clone(), tables });
+        }
+        let source = |s: &SourceState| manifest::Source {
+            identity: s.identity.clone(),
+            table: s.table.clone(),
+            positions: s.positions.clone(),
+        };
+        let manifest = Manifest {
+            format: manifest::FORMAT,
+            engine: env!("CARGO_PKG_VERSION").to_owned(),
+            sql: self.sql.clone(),
+            sources: self.sources.iter().map(source).collect(),
+            operators,
+        };
+        let text = serde_json::to_vec_pretty(&manifest).map_err(|e| failed(e.into()))?;
+        let unfinished = directory.join(".manifest.json");
+        fs::write(&unfinished, text).and_then(|()| fs::File::open(&unfinished)?.sync_all()).map_err(failed)?;
+        fs::rename(&unfinished, directory.join(MANIFEST)).map_err(failed)?;
+        fs::File::open(directory).and_then(|d| d.sync_all()).map_err(failed)
+    }
+
+    /// Reads a savepoint.
+    ///
+    /// # Errors
+    /// If it is not there, is of a layout that this version does not know, or is damaged.
+    pub fn read(directory: &Path) -> Result<Self> {
+        let path = directory.join(MANIFEST);
+        let failed = |e: String| Error::runtime(format!("savepoint {}: {e}", directory.display()));
+        let text = fs::read_to_string(&path).map_err(|e| failed(format!("cannot read {MANIFEST}: {e}")))?;
+        let manifest: Manifest = serde_json::from_str(&text).map_err(|e| failed(format!("{MANIFEST}: {e}")))?;
+        if manifest.format != manifest::FORMAT {
+            return Err(failed(format!("its layout is {}, this version reads {}", manifest.format, manifest::FORMAT)));
+        }
+        let mut operators = vec![];
+        for operator in manifest.operators {
+            let mut tables = crate::Tables::new();
+            for t in operator.tables {
+                let rows = table::read(&directory.join(&t.file))?;
+                if rows.len() as u64 != t.rows {
+                    return Err(failed(format!("{} has {} rows, the manifest says {}", t.file, rows.len(), t.rows)));
+                }
+                tables.insert(t.name, rows);
+            }
+            operators.push(OperatorState { identity: operator.identity, kind: operator.kind, tables });
+        }
+        let source = |s: manifest::Source| SourceState { identity: s.identity, table: s.table, positions: s.positions };
+        Ok(Self { sql: manifest.sql, sources: manifest.sources.into_iter().map(source).collect(), operators })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows: Vec<_> = (0..20_000u32).map(|i| (i.to_be_bytes().to_vec(), vec![7; (i % 5) as usize])).collect();
+        let savepoint = Savepoint {
+            sql: "INSERT INTO a SELECT * FROM b".into(),
+            sources: vec![SourceState { identity: "s".into(), table: "b".into(), positions: vec![("b-0".into(), "17".into())] }],
+            operators: vec![OperatorState {
+                identity: "Join-1".into(),
+                kind: "Join".into(),
+                tables: [("left".to_owned(), rows), ("right".to_owned(), vec![])].into(),
+            }],
+        };
+        let at = dir.path().join("sp");
+        savepoint.write(&at).unwrap();
+        assert_eq!(Savepoint::read(&at).unwrap(), savepoint);
+        assert!(savepoint.write(&at).unwrap_err().message().contains("already"));
+        fs::remove_file(at.join("manifest.json")).unwrap();
+        assert!(Savepoint::read(&at).unwrap_err().message().contains("manifest.json"));
+    }
+}
