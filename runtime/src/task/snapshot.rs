@@ -31,7 +31,13 @@ pub fn take(graph: &Graph, pipeline: &Pipeline, inputs: &[Input], sql: &str) -> 
 ///
 /// # Errors
 /// If the savepoint has state that no operator of this job takes, unless `allow_non_restored`.
-pub fn give_back(graph: &Graph, pipeline: &mut Pipeline, inputs: &mut [Input], savepoint: &Savepoint, allow_non_restored: bool) -> Result<()> {
+pub fn give_back(
+    graph: &Graph,
+    pipeline: &mut Pipeline,
+    inputs: &mut [Input],
+    savepoint: &Savepoint,
+    allow_non_restored: bool,
+) -> Result<()> {
     let known: BTreeSet<&str> = graph.nodes.iter().map(|n| n.properties.identity.as_str()).collect();
     let lost: Vec<String> = (savepoint.operators.iter().filter(|o| !known.contains(o.identity.as_str())))
         .map(|o| o.kind.clone())

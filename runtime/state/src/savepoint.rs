@@ -40,11 +40,8 @@ impl Savepoint {
             }
             operators.push(manifest::Operator { identity: operator.identity.clone(), kind: operator.kind.clone(), tables });
         }
-        let source = |s: &SourceState| manifest::Source {
-            identity: s.identity.clone(),
-            table: s.table.clone(),
-            positions: s.positions.clone(),
-        };
+        let source =
+            |s: &SourceState| manifest::Source { identity: s.identity.clone(), table: s.table.clone(), positions: s.positions.clone() };
         let manifest = Manifest {
             format: manifest::FORMAT,
             engine: env!("CARGO_PKG_VERSION").to_owned(),

@@ -18,8 +18,7 @@ impl MatchRecognize {
         let rows: Vec<(u32, u8, Millis, RowRef)> = taken.chain(waiting).collect();
         let named: Vec<Option<RowRef>> = rows.iter().map(|r| Some(r.3)).collect();
         let args = self.args.exprs.len();
-        let columns =
-            (args..self.columns.len()).map(|c| self.chunks.gather(c, &named, &self.columns[c])).collect::<Result<Vec<_>>>()?;
+        let columns = (args..self.columns.len()).map(|c| self.chunks.gather(c, &named, &self.columns[c])).collect::<Result<Vec<_>>>()?;
         let encoded = RowCodec::new(&self.input)?.encode(&columns)?;
         for (at, (slot, pending, time, _)) in rows.into_iter().enumerate() {
             let mut key = vec![];
