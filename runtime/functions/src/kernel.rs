@@ -402,7 +402,7 @@ impl Call<'_> {
             let ty = target.with_nullable(arg.ty.nullable);
             let span = self.span;
             let input = std::mem::replace(arg, Expr::boolean(false));
-            *arg = crate::cast(input, &ty, false, span)?;
+            *arg = crate::coerce(input, &ty, span)?;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ pub(crate) mod testing;
 mod time;
 pub mod typing;
 
-pub use cast::{cast, implicit_cast};
+pub use cast::{cast, coerce, implicit_cast};
 pub use typing::common_type;
 
 pub mod field;

@@ -29,10 +29,22 @@ use crate::typing;
 /// # Errors
 /// If Flink knows no such cast.
 pub fn cast(input: Expr, to: &SqlType, try_cast: bool, span: Span) -> Result<Expr> {
+    checked(input, to, span, |input| build(input, to, try_cast, true))
+}
+
+/// Brings an argument or operand to the type that a function, CASE or set operation settled on, by any cast there is.
+///
+/// # Errors
+/// If there is no such cast.
+pub fn coerce(input: Expr, to: &SqlType, span: Span) -> Result<Expr> {
+    checked(input, to, span, |input| build(input, to, false, false))
+}
+
+fn checked(input: Expr, to: &SqlType, span: Span, build: impl FnOnce(Expr) -> Expr) -> Result<Expr> {
     if !typing::supports_explicit_cast(&input.ty, to) {
         return Err(Error::plan(format!("Cast function cannot convert value of type {} to type {}", input.ty, to.kind)).at(span));
     }
-    Ok(build(input, to, try_cast, true))
+    Ok(build(input))
 }
 
 /// A cast that needs no CAST in the SQL (Flink: `LogicalTypeCasts.supportsImplicitCast`): to sink columns, in set operations, CASE.

@@ -59,6 +59,9 @@ fn results() {
 fn nested() {
     let array = |kind: TypeKind| Array(Box::new(kind.nullable()));
     let ints = Datum::Array(Arc::from([Datum::Null, Datum::Int(456)]));
+    // Formats leave the blanks of CHAR away.
+    assert_eq!(run(s("ab"), Char(4), TypeKind::STRING, false).unwrap(), s("ab  "));
+    assert_eq!(run(s("ab"), Char(4), VarChar(3), false).unwrap(), s("ab "));
     assert_eq!(run(ints.clone(), array(Int), TypeKind::STRING, false).unwrap(), s("[NULL, 456]"));
     assert_eq!(run(ints, array(Int), array(BigInt), false).unwrap(), Datum::Array(Arc::from([Datum::Null, Datum::BigInt(456)])));
     let words = Datum::Array(Arc::from([s("1"), s("a")]));

@@ -465,7 +465,7 @@ pub(super) fn coerce(e: Expr, ty: &SqlType, span: Span) -> Result<Expr> {
         return Ok(Expr::null(ty.as_nullable()));
     }
     let to = ty.with_nullable(e.ty.nullable);
-    sluice_functions::cast(e, &to, false, span)
+    sluice_functions::coerce(e, &to, span)
 }
 
 /// Shares a schema.
