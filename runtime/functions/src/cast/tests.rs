@@ -59,9 +59,6 @@ fn results() {
 fn nested() {
     let array = |kind: TypeKind| Array(Box::new(kind.nullable()));
     let ints = Datum::Array(Arc::from([Datum::Null, Datum::Int(456)]));
-    // Formats leave the blanks of CHAR away.
-    assert_eq!(run(s("ab"), Char(4), TypeKind::STRING, false).unwrap(), s("ab  "));
-    assert_eq!(run(s("ab"), Char(4), VarChar(3), false).unwrap(), s("ab "));
     assert_eq!(run(ints.clone(), array(Int), TypeKind::STRING, false).unwrap(), s("[NULL, 456]"));
     assert_eq!(run(ints, array(Int), array(BigInt), false).unwrap(), Datum::Array(Arc::from([Datum::Null, Datum::BigInt(456)])));
     let words = Datum::Array(Arc::from([s("1"), s("a")]));
@@ -103,4 +100,17 @@ fn typing_of_casts() {
     assert!(cast(column(Date), &Int.nullable(), false, Span::NONE).is_err());
     assert!(implicit_cast(column(TypeKind::STRING), &Int.nullable(), Span::NONE).is_err());
     assert_eq!(implicit_cast(column(Char(3)), &TypeKind::STRING.nullable(), Span::NONE).unwrap().as_column(), Some(0));
+}
+
+#[test]
+fn blanks_of_char_come_back() {
+    for (to, expected) in [(TypeKind::STRING, "ab  "), (VarChar(3), "ab "), (Char(5), "ab   ")] {
+        let kind = Char(4).nullable();
+        let batch = sluice_batch::Batch::new(vec![from_datums([&s("ab"), &Datum::Null], &kind).unwrap()], 2);
+        for (input, second) in [(Expr::column(0, kind.clone()), Datum::Null), (Expr::literal(s("ab"), kind.clone()), s(expected))] {
+            let e = cast(input, &to.clone().nullable(), false, Span::NONE).unwrap();
+            let out = e.eval_array(&batch, &EvalContext::default()).unwrap();
+            assert_eq!((from_array(&out, 0, &e.ty), from_array(&out, 1, &e.ty)), (s(expected), second), "{e}");
+        }
+    }
 }
