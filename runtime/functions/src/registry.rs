@@ -27,6 +27,7 @@ static REGISTRY: &[&[Declaration]] = &[
     math::round::FUNCTIONS,
     misc::hash::FUNCTIONS,
     misc::inet::FUNCTIONS,
+    misc::session::FUNCTIONS,
     misc::url::FUNCTIONS,
     misc::uuid::FUNCTIONS,
     operator::arithmetic::FUNCTIONS,

@@ -42,7 +42,9 @@ pub fn coerce(input: Expr, to: &SqlType, span: Span) -> Result<Expr> {
 
 fn checked(input: Expr, to: &SqlType, span: Span, build: impl FnOnce(Expr) -> Expr) -> Result<Expr> {
     if !typing::supports_explicit_cast(&input.ty, to) {
-        return Err(Error::plan(format!("Cast function cannot convert value of type {} to type {}", input.ty, to.kind)).at(span));
+        let error = Error::plan(format!("Cast function cannot convert value of type {} to type {}", input.ty, to.kind)).at(span);
+        let text = input.ty.kind == TypeKind::Variant && to.kind.is_character();
+        return Err(if text { error.hint("JSON_STRING gives a VARIANT as text") } else { error });
     }
     Ok(build(input))
 }

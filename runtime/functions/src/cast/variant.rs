@@ -1,6 +1,6 @@
 //! Casts of VARIANT to scalars. Numbers convert as Java's `Number` does; everything else must be of the type.
 
-use arrow::array::{Array, ArrayRef, BooleanBuilder, StringArray};
+use arrow::array::{Array, ArrayRef, BooleanBuilder, StringArray, new_null_array};
 use arrow::datatypes::{Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type};
 use serde_json::Value as Json;
 use sluice_batch::{Result, SqlType, TypeKind};
@@ -49,8 +49,20 @@ pub(super) fn from_variant(input: &ArrayRef, from: &SqlType, to: &SqlType, env: 
                 None => Outcome::Failed,
             }
         }),
+        // JSON has no values of the other types.
+        kind if kind.is_binary() || kind.is_timestamp() || *kind == TypeKind::Date => refused(array, from, to, env),
         _ => Err(unknown(from, to)),
     }
+}
+
+/// NULL of `null`; every other value fails.
+fn refused(array: &StringArray, from: &SqlType, to: &SqlType, env: &Env<'_>) -> Result<Casted> {
+    let failed: Vec<u32> =
+        array.iter().zip(0u32..).filter(|(text, _)| !matches!(text, None | Some("null"))).map(|(_, row)| row).collect();
+    if let Some(row) = failed.first().filter(|_| !env.try_cast) {
+        return Err(failure(array.value(*row as usize), from, to));
+    }
+    Ok(Casted { array: new_null_array(&to.to_arrow(), array.len()), failed })
 }
 
 fn boolean(array: &StringArray, from: &SqlType, to: &SqlType, env: &Env<'_>) -> Result<Casted> {

@@ -116,7 +116,7 @@ fn variant_item(args: &Args<'_>) -> Result<ArrayRef> {
             (json::Json::Array(items), _, Some(index)) => items.get(usize::try_from(index.get(row)? - 1).ok()?)?,
             _ => return None,
         };
-        item.write(out);
+        json::write_part(item, out);
         Some(())
     })
 }

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ListArray, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray, UInt32Array, new_null_array};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute;
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type};
 use arrow::row::{RowConverter, Rows, SortField};
 use sluice_batch::{Error, Result, SqlType, TypeKind, Value, datum};
 
@@ -56,7 +56,7 @@ impl<'a> ValueArg<'a> {
     }
 }
 
-/// The elements of several sources as comparable bytes.
+/// The elements of several sources as comparable bytes: equal as SQL has it, in order where there is one.
 pub(super) struct Keys {
     sources: Vec<Rows>,
 }
@@ -66,12 +66,55 @@ impl Keys {
     pub fn new(sources: &[&ArrayRef]) -> Result<Self> {
         let Some(first) = sources.first() else { return Ok(Self { sources: vec![] }) };
         let converter = RowConverter::new(vec![SortField::new(first.data_type().clone())])?;
-        let convert = |s: &&ArrayRef| Ok(converter.convert_columns(&[(*s).clone()])?);
+        let convert = |s: &&ArrayRef| Ok(converter.convert_columns(&[canonical(s)?])?);
         Ok(Self { sources: sources.iter().map(convert).collect::<Result<_>>()? })
     }
 
     pub fn get(&self, (source, at): Position) -> &[u8] {
         self.sources.get(source).map_or(&[], |rows| rows.row(at).data())
+    }
+}
+
+/// The column with one form for what is equal: no negative zeros, the entries of maps in order of their keys.
+fn canonical(array: &ArrayRef) -> Result<ArrayRef> {
+    match array.data_type() {
+        // Adding 0 makes -0.0 to 0.0 and changes nothing else.
+        DataType::Float32 => Ok(Arc::new(array.as_primitive::<Float32Type>().unary::<_, Float32Type>(|v| v + 0.0))),
+        DataType::Float64 => Ok(Arc::new(array.as_primitive::<Float64Type>().unary::<_, Float64Type>(|v| v + 0.0))),
+        ty if !has_several_forms(ty) => Ok(array.clone()),
+        DataType::List(field) => {
+            let list = array.as_list::<i32>();
+            let items = canonical(list.values())?;
+            Ok(Arc::new(ListArray::try_new(field.clone(), list.offsets().clone(), items, list.nulls().cloned())?))
+        }
+        DataType::Struct(fields) => {
+            let rows = array.as_struct();
+            let columns = rows.columns().iter().map(canonical).collect::<Result<Vec<_>>>()?;
+            Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, rows.nulls().cloned(), rows.len())?))
+        }
+        DataType::Map(..) => {
+            let map = array.as_map();
+            let (keys, values) = (canonical(map.keys())?, canonical(map.values())?);
+            let order = Keys::new(&[&keys])?;
+            let mut positions: Vec<u32> = (0..keys.len() as u32).collect();
+            for range in map.offsets().windows(2) {
+                positions[range[0] as usize..range[1] as usize].sort_by(|a, b| order.get((0, *a as usize)).cmp(order.get((0, *b as usize))));
+            }
+            let positions = UInt32Array::from(positions);
+            let (keys, values) = (compute::take(&keys, &positions, None)?, compute::take(&values, &positions, None)?);
+            let sorted = datum::map_array(map.data_type(), map.offsets().clone(), keys, values, map.nulls().cloned())?;
+            Ok(Arc::new(sorted))
+        }
+        _ => Ok(array.clone()),
+    }
+}
+
+fn has_several_forms(ty: &DataType) -> bool {
+    match ty {
+        DataType::Float32 | DataType::Float64 | DataType::Map(..) => true,
+        DataType::List(item) => has_several_forms(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|f| has_several_forms(f.data_type())),
+        _ => false,
     }
 }
 

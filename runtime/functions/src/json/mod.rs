@@ -13,3 +13,4 @@ pub(crate) mod variant;
 pub use construct::to_json;
 pub use value::{Json, JsonError, parse, parse_all};
 pub(crate) use value::{compare_keys, write_string};
+pub(crate) use variant::write_part;

@@ -38,8 +38,15 @@ const MAX_DEPTH: usize = 1000;
 /// # Errors
 /// If the text does not begin with a JSON value.
 pub fn parse(text: &str) -> Result<Json<'_>, JsonError> {
-    let mut parser = Parser { text, at: 0, unique_keys: false };
-    parser.value(0)
+    parse_first(text, false)
+}
+
+/// [`parse`]; with `unique_keys` an object with a key twice is an error.
+///
+/// # Errors
+/// If the text does not begin with a JSON value.
+pub(super) fn parse_first(text: &str, unique_keys: bool) -> Result<Json<'_>, JsonError> {
+    Parser { text, at: 0, unique_keys }.value(0)
 }
 
 /// Parses a text that is one value and nothing else. `unique_keys`: an object with a key twice is an error.
@@ -267,18 +274,21 @@ impl Json<'_> {
 
     /// Appends the value as compact JSON with sorted keys.
     pub fn write(&self, out: &mut String) {
+        self.write_with(out, &mut write_number);
+    }
+
+    /// [`Json::write`] with another form of numbers.
+    pub(super) fn write_with(&self, out: &mut String, number: &mut impl FnMut(&str, &mut String)) {
         match self {
             Json::Null => out.push_str("null"),
             Json::Boolean(b) => out.push_str(if *b { "true" } else { "false" }),
-            Json::Number(text) => write_number(text, out),
+            Json::Number(text) => number(text, out),
             Json::String(text) => write_string(text, out),
             Json::Array(items) => {
                 out.push('[');
                 for (i, item) in items.iter().enumerate() {
-                    if i > 0 {
-                        out.push(',');
-                    }
-                    item.write(out);
+                    out.push_str(if i > 0 { "," } else { "" });
+                    item.write_with(out, number);
                 }
                 out.push(']');
             }
@@ -287,12 +297,10 @@ impl Json<'_> {
                 sorted.sort_by(|a, b| compare_keys(&a.0, &b.0));
                 out.push('{');
                 for (i, (key, value)) in sorted.into_iter().enumerate() {
-                    if i > 0 {
-                        out.push(',');
-                    }
+                    out.push_str(if i > 0 { "," } else { "" });
                     write_string(key, out);
                     out.push(':');
-                    value.write(out);
+                    value.write_with(out, number);
                 }
                 out.push('}');
             }

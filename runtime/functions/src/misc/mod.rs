@@ -2,5 +2,6 @@
 
 pub(crate) mod hash;
 pub(crate) mod inet;
+pub(crate) mod session;
 pub(crate) mod url;
 pub(crate) mod uuid;
