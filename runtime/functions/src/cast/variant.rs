@@ -57,8 +57,7 @@ pub(super) fn from_variant(input: &ArrayRef, from: &SqlType, to: &SqlType, env: 
 
 /// NULL of `null`; every other value fails.
 fn refused(array: &StringArray, from: &SqlType, to: &SqlType, env: &Env<'_>) -> Result<Casted> {
-    let failed: Vec<u32> =
-        array.iter().zip(0u32..).filter(|(text, _)| !matches!(text, None | Some("null"))).map(|(_, row)| row).collect();
+    let failed: Vec<u32> = array.iter().zip(0u32..).filter(|(text, _)| !matches!(text, None | Some("null"))).map(|(_, row)| row).collect();
     if let Some(row) = failed.first().filter(|_| !env.try_cast) {
         return Err(failure(array.value(*row as usize), from, to));
     }

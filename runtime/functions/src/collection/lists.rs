@@ -98,7 +98,8 @@ fn canonical(array: &ArrayRef) -> Result<ArrayRef> {
             let order = Keys::new(&[&keys])?;
             let mut positions: Vec<u32> = (0..keys.len() as u32).collect();
             for range in map.offsets().windows(2) {
-                positions[range[0] as usize..range[1] as usize].sort_by(|a, b| order.get((0, *a as usize)).cmp(order.get((0, *b as usize))));
+                positions[range[0] as usize..range[1] as usize]
+                    .sort_by(|a, b| order.get((0, *a as usize)).cmp(order.get((0, *b as usize))));
             }
             let positions = UInt32Array::from(positions);
             let (keys, values) = (compute::take(&keys, &positions, None)?, compute::take(&values, &positions, None)?);
