@@ -94,9 +94,11 @@ impl Run {
         assert!(sent.success(), "kill -{name}");
     }
 
-    /// Asks for a graceful stop (SIGTERM) and waits for the end.
-    pub fn stop(self, deadline: Duration) -> Output {
-        self.signal("TERM");
+    /// Asks for a graceful stop (SIGTERM), unless it has ended by itself, and waits for the end.
+    pub fn stop(mut self, deadline: Duration) -> Output {
+        if !self.ended() {
+            self.signal("TERM");
+        }
         self.wait(deadline)
     }
 }
