@@ -1,7 +1,6 @@
 //! Apache Kafka and Apicurio Registry, started on free loopback ports and stopped by pid.
 
 use std::fs::File;
-use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -63,7 +62,7 @@ pub struct Services {
     pub bootstrap: String,
     /// Confluent-compatible base URL.
     pub registry: String,
-    _kafka: Process,
+    _kafka: Kafka,
     _registry: Process,
     _dir: TempDir,
 }
@@ -72,13 +71,82 @@ impl Services {
     /// Starts both and waits until they answer.
     pub fn start() -> Self {
         let dir = tempfile::Builder::new().prefix("sluice-services").tempdir().unwrap();
-        let (kafka, bootstrap) = start_kafka(dir.path());
+        let mut kafka = Kafka::format("");
+        kafka.start();
         let (registry_process, registry) = start_registry(dir.path());
-        wait_until("Kafka", Duration::from_secs(90), || TcpStream::connect(&bootstrap).is_ok());
+        kafka.wait();
         let url = format!("{registry}/subjects");
         wait_until("Apicurio Registry", Duration::from_secs(120), || ureq::get(&url).call().is_ok());
-        Self { bootstrap, registry, _kafka: kafka, _registry: registry_process, _dir: dir }
+        Self { bootstrap: kafka.bootstrap.clone(), registry, _kafka: kafka, _registry: registry_process, _dir: dir }
     }
+}
+
+/// A broker that can be killed and started again with its data and its port.
+pub struct Kafka {
+    pub bootstrap: String,
+    process: Option<Process>,
+    dir: TempDir,
+}
+
+impl Kafka {
+    /// Starts a broker that is soon there again after it was killed, and waits until it answers.
+    pub fn started() -> Self {
+        // A broker comes back only when its old session is over, by default after nine seconds.
+        let mut kafka = Self::format("broker.session.timeout.ms=1500\nbroker.heartbeat.interval.ms=300\n");
+        kafka.start();
+        kafka.wait();
+        kafka
+    }
+
+    /// Starts it with the data it has.
+    pub fn start(&mut self) {
+        let mut command = kafka_java(self.dir.path());
+        command.arg("kafka.Kafka").arg(self.dir.path().join("kafka.properties"));
+        self.process = Some(Process::spawn(&mut command, &self.dir.path().join("kafka.log")));
+    }
+
+    /// Waits until it answers.
+    pub fn wait(&self) {
+        wait_until("Kafka", Duration::from_secs(90), || TcpStream::connect(&self.bootstrap).is_ok());
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// A broker that has never run, with further properties.
+    fn format(more: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("sluice-kafka").tempdir().unwrap();
+        let (port, controller) = (free_port(), free_port());
+        let bootstrap = format!("127.0.0.1:{port}");
+        let properties = dir.path().join("kafka.properties");
+        let text = format!(
+            "process.roles=broker,controller\nnode.id=1\nlisteners=PLAINTEXT://{bootstrap},CONTROLLER://127.0.0.1:{controller}\n\
+             controller.listener.names=CONTROLLER\ncontroller.quorum.voters=1@127.0.0.1:{controller}\nlog.dirs={}\nnum.partitions=1\n\
+             auto.create.topics.enable=true\noffsets.topic.replication.factor=1\noffsets.topic.num.partitions=4\n\
+             transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=4\n\
+             group.initial.rebalance.delay.ms=0\nlog.retention.ms=-1\nlog.message.timestamp.before.max.ms=9223372036854775807\n\
+             log.message.timestamp.after.max.ms=9223372036854775807\n{more}",
+            dir.path().join("kafka-data").display()
+        );
+        std::fs::write(&properties, text).unwrap();
+        let layout = "<Configuration status=\"WARN\"><Appenders><Console name=\"o\"><PatternLayout pattern=\"%d %p %c{1} %m%n\"/></Console></Appenders>\
+                      <Loggers><Root level=\"WARN\"><AppenderRef ref=\"o\"/></Root></Loggers></Configuration>";
+        std::fs::write(dir.path().join("log4j2.xml"), layout).unwrap();
+        let arguments = ["kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c"];
+        let format = kafka_java(dir.path()).args(arguments).arg(&properties).output().unwrap();
+        assert!(format.status.success(), "kafka storage format: {}", String::from_utf8_lossy(&format.stderr));
+        Self { bootstrap, process: None, dir }
+    }
+}
+
+/// A JVM with Kafka's classes.
+fn kafka_java(dir: &Path) -> Command {
+    let lib = require(KAFKA).join("lib");
+    let mut command = java(dir, "-Xmx512m");
+    command.arg(format!("-Dlog4j2.configurationFile={}", dir.join("log4j2.xml").display())).arg("-cp").arg(format!("{}/*", lib.display()));
+    command
 }
 
 fn require(folder: &str) -> PathBuf {
@@ -91,36 +159,6 @@ fn java(dir: &Path, heap: &str) -> Command {
     let mut command = Command::new("java");
     command.current_dir(dir).args([heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
     command
-}
-
-fn start_kafka(dir: &Path) -> (Process, String) {
-    let lib = require(KAFKA).join("lib");
-    let (port, controller) = (free_port(), free_port());
-    let bootstrap = format!("127.0.0.1:{port}");
-    let properties = dir.join("kafka.properties");
-    let text = format!(
-        "process.roles=broker,controller\nnode.id=1\nlisteners=PLAINTEXT://{bootstrap},CONTROLLER://127.0.0.1:{controller}\n\
-         controller.listener.names=CONTROLLER\ncontroller.quorum.voters=1@127.0.0.1:{controller}\nlog.dirs={}\nnum.partitions=1\n\
-         auto.create.topics.enable=true\noffsets.topic.replication.factor=1\noffsets.topic.num.partitions=4\n\
-         transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=4\n\
-         group.initial.rebalance.delay.ms=0\nlog.retention.ms=-1\nlog.message.timestamp.before.max.ms=9223372036854775807\n\
-         log.message.timestamp.after.max.ms=9223372036854775807\n",
-        dir.join("kafka-data").display()
-    );
-    File::create(&properties).unwrap().write_all(text.as_bytes()).unwrap();
-    let log4j = dir.join("log4j2.xml");
-    let layout = "<Configuration status=\"WARN\"><Appenders><Console name=\"o\"><PatternLayout pattern=\"%d %p %c{1} %m%n\"/></Console></Appenders>\
-                  <Loggers><Root level=\"WARN\"><AppenderRef ref=\"o\"/></Root></Loggers></Configuration>";
-    File::create(&log4j).unwrap().write_all(layout.as_bytes()).unwrap();
-    let command = || {
-        let mut c = java(dir, "-Xmx512m");
-        c.arg(format!("-Dlog4j2.configurationFile={}", log4j.display())).arg("-cp").arg(format!("{}/*", lib.display()));
-        c
-    };
-    let format =
-        command().args(["kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c"]).arg(&properties).output().unwrap();
-    assert!(format.status.success(), "kafka storage format: {}", String::from_utf8_lossy(&format.stderr));
-    (Process::spawn(command().arg("kafka.Kafka").arg(&properties), &dir.join("kafka.log")), bootstrap)
 }
 
 fn start_registry(dir: &Path) -> (Process, String) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 use sluice_tests::engine::{Run, binary, file};
-use sluice_tests::services::{Services, free_port, wait_until};
+use sluice_tests::services::{Kafka, Services, free_port, wait_until};
 use sluice_tests::topics::{self, Reader, Record};
 
 /// Where the services listen.
@@ -31,6 +31,8 @@ const SOON: Duration = Duration::from_secs(20);
 fn main() {
     let args = Arguments::from_args();
     let tests: &[(&str, fn())] = &[
+        // The longest first.
+        ("a_job_outlives_its_broker", a_job_outlives_its_broker),
         ("exit_code_0_when_all_is_done", exit_code_0_when_all_is_done),
         ("exit_code_2_when_nothing_can_run", exit_code_2_when_nothing_can_run),
         ("exit_code_1_when_the_job_fails", exit_code_1_when_the_job_fails),
@@ -312,6 +314,32 @@ fn duration_ends_a_job() {
     let started = Instant::now();
     assert_eq!(lines(&run(&sql, &["--duration", "300 ms"])), [] as [&str; 0]);
     assert!(started.elapsed() >= Duration::from_millis(300) && started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+fn a_job_outlives_its_broker() {
+    let mut kafka = Kafka::started();
+    let servers = kafka.bootstrap.clone();
+    topics::create(&servers, &[("in".into(), 1), ("out".into(), 1)]);
+    let put = |value: &str| {
+        let record = Record { topic: "in".into(), timestamp: 1000, value: Some(value.into()), ..Record::default() };
+        topics::produce(&servers, &[record]);
+    };
+    let has = |n| Reader::new(&servers, &["out".to_owned()]).available() == n;
+    put(r#"{"n":1}"#);
+    let options = [("properties.bootstrap.servers", servers.as_str()), ("properties.group.id", "g")];
+    let sql = table("a", "n INT", "in", &options) + &table("b", "n INT", "out", &options[..1]) + "INSERT INTO b SELECT n FROM a;";
+    let http = format!("127.0.0.1:{}", free_port());
+    let mut job = Run::script(&sql, &["--http", &http]);
+    wait_until("the first record", SOON, || has(1));
+    kafka.kill();
+    wait_until("that it is noticed", SOON, || job.stderr().contains("WARN"));
+    kafka.start();
+    kafka.wait();
+    put(r#"{"n":2}"#);
+    wait_until("the second record", SOON, || job.ended() || has(2));
+    assert!(!job.ended(), "{}", job.stderr());
+    assert_eq!(get(&http, "livez").unwrap().0, 200);
+    lines(&job.stop(SOON));
 }
 
 fn get(address: &str, path: &str) -> Result<(u16, String), String> {
