@@ -18,6 +18,7 @@ mod join;
 mod join_rows;
 mod join_state;
 mod keyed_rows;
+mod lateral_snapshot_join;
 mod match_recognize;
 mod over;
 mod row_log;
@@ -62,6 +63,11 @@ pub trait Operator: Send {
     /// so an operator emits what is due and, unless it holds rows back behind time, need not forward.
     /// [`sluice_batch::WATERMARK_MAX`] ends a bounded input.
     fn watermark(&mut self, _now: Millis, _out: &mut Output<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Time has reached `now` on input `input` alone; before [`Operator::watermark`], which follows if that moves the time of all inputs.
+    fn input_watermark(&mut self, _input: usize, _now: Millis, _out: &mut Output<'_>) -> Result<()> {
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use sluice_batch::aggregate::AggregateCall;
 use sluice_batch::algebra::{Frame, JoinKind, MatchClause, OverCall, SortKey, WindowProperty, WindowSpec};
-use sluice_batch::{Error, Expr, Millis, Result, SqlType};
+use sluice_batch::{Expr, Millis, Result, SqlType};
 
 use crate::Operator;
 
@@ -370,6 +370,8 @@ pub struct FromChangelogSpec {
 #[derive(Clone, Debug)]
 pub struct LateralSnapshotSpec {
     pub join: JoinSpec,
+    /// The rowtime of the right input.
+    pub right_time: usize,
     pub args: Vec<(String, String)>,
 }
 
@@ -384,7 +386,7 @@ pub struct ExpandSpec {
 /// Makes the operator of a spec.
 ///
 /// # Errors
-/// If the operator is not supported yet; the error says which.
+/// If the operator cannot do what the spec says, e.g. a frame or function that streams do not allow.
 pub fn build(spec: &OperatorSpec) -> Result<Box<dyn Operator>> {
     use OperatorSpec as S;
     Ok(match spec.clone() {
@@ -420,11 +422,7 @@ pub fn build(spec: &OperatorSpec) -> Result<Box<dyn Operator>> {
         S::WatermarkAssigner(s) => Box::new(crate::watermark_assigner::WatermarkAssigner::new(s)),
         S::ToChangelog(s) => Box::new(crate::to_changelog::ToChangelog::new(s)),
         S::FromChangelog(s) => Box::new(crate::from_changelog::FromChangelog::new(s)),
-        S::LateralSnapshotJoin(_) => return unsupported("LateralSnapshotJoin"),
+        S::LateralSnapshotJoin(s) => Box::new(crate::lateral_snapshot_join::LateralSnapshotJoin::new(s)?),
         S::Expand(s) => Box::new(crate::expand::Expand::new(s)),
     })
-}
-
-fn unsupported(operator: &str) -> Result<Box<dyn Operator>> {
-    Err(Error::unsupported(format!("operator {operator}")))
 }

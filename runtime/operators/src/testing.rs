@@ -115,6 +115,10 @@ impl Harness {
         self.call(|o, out| o.watermark(now, out))
     }
 
+    pub fn input_watermark(&mut self, input: usize, now: Millis) -> Vec<String> {
+        self.call(|o, out| o.input_watermark(input, now, out))
+    }
+
     pub fn tick(&mut self, now: Millis) -> Vec<String> {
         self.context.now = now;
         self.call(|o, out| o.tick(now, out))

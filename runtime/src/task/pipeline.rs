@@ -273,6 +273,7 @@ impl Pipeline {
         for c in 0..self.stages[from].consumers.len() {
             let (at, port) = self.stages[from].consumers[c];
             self.stages[at].inputs[port] = InputTime { watermark, idle: false };
+            self.call(at, |op, out| op.input_watermark(port, watermark, out))?;
             self.advance(at)?;
         }
         Ok(())

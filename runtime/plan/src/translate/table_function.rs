@@ -134,18 +134,46 @@ impl Planner<'_> {
         }
         let args = args.iter().filter_map(|(name, arg)| Some((name.to_lowercase(), text(arg)?))).collect();
         let condition = Condition::split(condition, left, &right);
+        if condition.equal.is_empty() {
+            return Err(Error::plan("LATERAL SNAPSHOT join requires at least one equality predicate."));
+        }
+        let times = snapshot_times(&right);
+        let right_time = match times[..] {
+            [time] => time,
+            [] => {
+                return Err(Error::plan("LATERAL SNAPSHOT requires a watermark on the build-side input.")
+                    .hint("declare WATERMARK FOR on the table that SNAPSHOT reads"));
+            }
+            _ => {
+                let message = "The build-side input of a LATERAL SNAPSHOT join must not have more than one row-time attribute";
+                return Err(Error::plan(format!("{message}, but found {}.", times.len())));
+            }
+        };
         let ttl = self.settings.state_ttl;
-        let sides = self.sides(left, &right, kind, condition, needed, (ttl, ttl), &[], &[])?;
+        let sides = self.sides(left, &right, kind, condition, needed, (ttl, ttl), &[], &[right_time])?;
         self.require_insert_only(sides.left.node, "LateralSnapshotJoin")?;
         let (schema, map) = self.joined(rel, &sides);
         let inputs = vec![(sides.left.node, Wants::AsConsumers), (sides.right.node, Wants::Needs)];
-        let spec = LateralSnapshotSpec { join: sides.spec, args };
+        let right_time = sides.right.column(right_time)?;
+        let spec = LateralSnapshotSpec { join: sides.spec, right_time, args };
         let node = self.operator(OperatorSpec::LateralSnapshotJoin(spec), inputs, schema, |n| {
             n.kinds = Kinds::INSERT_ONLY;
             n.update_before = UpdateBefore::Never;
             n.state = "unbounded: rows of the right input, and left rows until it is loaded".into();
         });
         Ok(Some(Stream { node, map }))
+    }
+}
+
+/// Rowtimes of the table that SNAPSHOT reads, among the columns of what is made of it.
+fn snapshot_times(rel: &Rel) -> Vec<usize> {
+    match &rel.kind {
+        RelKind::Filter { input, .. } => snapshot_times(input),
+        RelKind::Project { input, exprs } => {
+            let below = snapshot_times(input);
+            (0..exprs.len()).filter(|i| exprs[*i].as_column().is_some_and(|c| below.contains(&c))).collect()
+        }
+        _ => (0..rel.schema.len()).filter(|c| crate::time::is_rowtime(&rel.schema[*c])).collect(),
     }
 }
 
