@@ -128,7 +128,7 @@ impl Planner<'_> {
         condition: &Expr,
         needed: &Needed,
     ) -> Result<Option<Stream>> {
-        let Some((right, args)) = without_snapshot(right) else { return Ok(None) };
+        let Some((right, args, times)) = without_snapshot(right) else { return Ok(None) };
         if !matches!(kind, JoinKind::Inner | JoinKind::Left) {
             return Err(Error::plan("SNAPSHOT can only be the right side of an inner or left join"));
         }
@@ -137,7 +137,6 @@ impl Planner<'_> {
         if condition.equal.is_empty() {
             return Err(Error::plan("LATERAL SNAPSHOT join requires at least one equality predicate."));
         }
-        let times = snapshot_times(&right);
         let right_time = match times[..] {
             [time] => time,
             [] => {
@@ -165,27 +164,25 @@ impl Planner<'_> {
     }
 }
 
-/// Rowtimes of the table that SNAPSHOT reads, among the columns of what is made of it.
-fn snapshot_times(rel: &Rel) -> Vec<usize> {
-    match &rel.kind {
-        RelKind::Filter { input, .. } => snapshot_times(input),
-        RelKind::Project { input, exprs } => {
-            let below = snapshot_times(input);
-            (0..exprs.len()).filter(|i| exprs[*i].as_column().is_some_and(|c| below.contains(&c))).collect()
-        }
-        _ => (0..rel.schema.len()).filter(|c| crate::time::is_rowtime(&rel.schema[*c])).collect(),
-    }
-}
-
-/// The relation with its SNAPSHOT call taken out, and the call's arguments.
-fn without_snapshot(rel: &Rel) -> Option<(Rel, Vec<(String, TableArg)>)> {
+/// The relation with its SNAPSHOT call taken out, the call's arguments, and which columns are rowtimes of the table that it reads.
+fn without_snapshot(rel: &Rel) -> Option<(Rel, Vec<(String, TableArg)>, Vec<usize>)> {
     let mut rel = rel.clone();
     match &mut rel.kind {
-        RelKind::TableFunction { name, inputs, args } if name == "SNAPSHOT" => Some((inputs.first()?.clone(), args.clone())),
-        RelKind::Project { input, .. } | RelKind::Filter { input, .. } => {
-            let (below, args) = without_snapshot(input)?;
+        RelKind::TableFunction { name, inputs, args } if name == "SNAPSHOT" => {
+            let input = inputs.first()?;
+            let times = (0..input.schema.len()).filter(|c| crate::time::is_rowtime(&input.schema[*c])).collect();
+            Some((input.clone(), args.clone(), times))
+        }
+        RelKind::Filter { input, .. } => {
+            let (below, args, times) = without_snapshot(input)?;
             **input = below;
-            Some((rel, args))
+            Some((rel, args, times))
+        }
+        RelKind::Project { input, exprs } => {
+            let (below, args, times) = without_snapshot(input)?;
+            **input = below;
+            let times = (0..exprs.len()).filter(|i| exprs[*i].as_column().is_some_and(|c| times.contains(&c))).collect();
+            Some((rel, args, times))
         }
         _ => None,
     }
