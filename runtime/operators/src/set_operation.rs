@@ -95,7 +95,6 @@ impl Operator for SetOperation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::assert_lines;
     use crate::spec::OperatorSpec;
     use crate::testing::{Harness, types};
 

@@ -128,10 +128,6 @@ impl Harness {
         self.call(|o, out| o.flush(out))
     }
 
-    pub fn end(&mut self, input: usize) -> Vec<String> {
-        self.call(|o, out| o.end_of_input(input, out))
-    }
-
     /// Writes the state and goes on in a new operator that reads it.
     pub fn restart(&mut self) {
         let mut writer = SnapshotWriter::default();

@@ -297,14 +297,14 @@ impl TopN {
             r if r > from => &top[r - usize::from(r <= to)].row,
             r => &top[r + usize::from(r >= to)].row,
         };
-        for rank in to.min(from)..=to.max(from) {
+        for (rank, now) in top.iter().enumerate().take(to.max(from) + 1).skip(to.min(from)) {
             if rank != from {
                 out.push(emit, RowKind::UpdateBefore, before(rank), rank + 1);
             }
             if rank == to {
                 out.push(emit, RowKind::UpdateBefore, &old.row, from + 1);
             }
-            out.push(emit, RowKind::UpdateAfter, &top[rank].row, rank + 1);
+            out.push(emit, RowKind::UpdateAfter, &now.row, rank + 1);
         }
     }
 

@@ -276,7 +276,7 @@ mod tests {
         h.send(0, &t, "b 100 1");
         assert_lines!(h.watermark(100), "+I b 100 1 1 1");
         h.watermark(1000);
-        assert_eq!(h.operator.state_bytes() < 1000, true);
+        assert!(h.operator.state_bytes() < 1000);
     }
 
     #[test]
@@ -333,20 +333,15 @@ mod tests {
     #[test]
     fn state_expires() {
         let t = types(INPUT);
-        let mut h = harness(OverTime::Proctime, frame(false, Bound::Unbounded), aggregates());
-        let OperatorSpec::Over(mut spec) = OperatorSpec::Over(OverSpec {
+        let mut h = Harness::new(OperatorSpec::Over(OverSpec {
             input: types(INPUT),
             partition_by: vec![0],
             order_by: vec![],
             time: OverTime::Proctime,
             frame: frame(false, Bound::Unbounded),
             calls: aggregates(),
-            state_ttl: 0,
-        }) else {
-            return;
-        };
-        spec.state_ttl = 1000;
-        std::mem::swap(&mut h, &mut Harness::new(OperatorSpec::Over(spec)));
+            state_ttl: 1000,
+        }));
         h.send(0, &t, "a 0 1");
         h.tick(999);
         assert_lines!(h.send(0, &t, "a 0 2"), "+I a 0 2 2 3");
