@@ -191,7 +191,13 @@ fn read_jsonl(path: &Path) -> Vec<Value> {
 fn prefix_topics(sql: &str, prefix: &str) -> (String, Vec<String>) {
     let (mut out, mut names, mut rest) = (String::new(), vec![], sql);
     while let Some(at) = rest.find("'topic'") {
-        let value = at + rest[at + 7..].find('\'').unwrap() + 8;
+        let behind = at + "'topic'".len();
+        if !rest[behind..].trim_start().starts_with('=') {
+            out.push_str(&rest[..behind]);
+            rest = &rest[behind..];
+            continue;
+        }
+        let value = behind + rest[behind..].find('\'').unwrap() + 1;
         let end = value + rest[value..].find('\'').unwrap();
         out.push_str(&rest[..value]);
         out.push_str(prefix);
@@ -286,8 +292,8 @@ mod tests {
 
     #[test]
     fn topics_get_a_prefix() {
-        let (sql, names) = prefix_topics("WITH ('topic' = 'a', 'x' = 'topic') … 'topic'='b'", "p.");
-        assert_eq!(sql, "WITH ('topic' = 'p.a', 'x' = 'topic') … 'topic'='p.b'");
+        let (sql, names) = prefix_topics("FROM 'topic' VIRTUAL, FROM 'a') WITH ('topic' = 'a', 'x' = 'topic') … 'topic'='b'", "p.");
+        assert_eq!(sql, "FROM 'topic' VIRTUAL, FROM 'a') WITH ('topic' = 'p.a', 'x' = 'topic') … 'topic'='p.b'");
         assert_eq!(names, ["p.a", "p.b"]);
     }
 
