@@ -67,8 +67,12 @@ fn build(mut input: Expr, to: &SqlType, try_cast: bool, explicit: bool) -> Expr 
     if matches!(input.kind, ExprKind::Literal(Datum::Null)) {
         return Expr::null(ty);
     }
-    // A source may give fewer than n characters for CHAR(n): CAST to VARCHAR adds the blanks. Literals have them.
-    let pads = explicit && matches!(input.ty.kind, TypeKind::Char(_)) && !matches!(input.kind, ExprKind::Literal(_));
+    // A source may give fewer than n characters for CHAR(n): CAST to VARCHAR adds the blanks. Literals mostly have them.
+    let pads = explicit
+        && match (&input.ty.kind, &input.kind) {
+            (TypeKind::Char(n), ExprKind::Literal(Datum::String(text))) => text.chars().count() < *n as usize,
+            (kind, _) => matches!(kind, TypeKind::Char(_)),
+        };
     if input.ty.kind == to.kind || !pads && same_representation(&input.ty.kind, &to.kind) {
         input.ty = ty;
         return input;

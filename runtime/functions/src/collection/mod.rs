@@ -8,6 +8,8 @@ mod lists;
 pub(crate) mod map;
 pub(crate) mod set;
 pub(crate) mod split;
+#[cfg(test)]
+mod tests;
 
 use sluice_batch::{Datum, Error, Expr, ExprKind, Result, SqlType, TypeKind};
 

@@ -7,6 +7,8 @@ pub(crate) mod predicate;
 pub(crate) mod query;
 pub(crate) mod quote;
 mod render;
+#[cfg(test)]
+mod tests;
 mod value;
 pub(crate) mod variant;
 
