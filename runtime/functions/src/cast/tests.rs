@@ -73,6 +73,7 @@ fn nested() {
         |a: TypeKind, b: TypeKind| Row(vec![sluice_batch::Field::new("x", a.nullable()), sluice_batch::Field::new("y", b.nullable())]);
     let value = Datum::Row(Arc::from([Datum::Null, s("7")]));
     assert_eq!(run(value.clone(), row(Int, TypeKind::STRING), TypeKind::STRING, false).unwrap(), s("(NULL, 7)"));
+    assert_eq!(run(value.clone(), row(Null, TypeKind::STRING), TypeKind::STRING, false).unwrap(), s("(NULL, 7)"));
     assert_eq!(
         run(value, row(Int, TypeKind::STRING), row(BigInt, Int), false).unwrap(),
         Datum::Row(Arc::from([Datum::Null, Datum::Int(7)]))
@@ -107,7 +108,7 @@ fn blanks_of_char_come_back() {
     for (to, expected) in [(TypeKind::STRING, "ab  "), (VarChar(3), "ab "), (Char(5), "ab   ")] {
         let kind = Char(4).nullable();
         let batch = sluice_batch::Batch::new(vec![from_datums([&s("ab"), &Datum::Null], &kind).unwrap()], 2);
-        for (input, second) in [(Expr::column(0, kind.clone()), Datum::Null), (Expr::literal(s("ab"), kind.clone()), s(expected))] {
+        for (input, second) in [(Expr::column(0, kind.clone()), Datum::Null), (Expr::literal(s("ab  "), kind.clone()), s(expected))] {
             let e = cast(input, &to.clone().nullable(), false, Span::NONE).unwrap();
             let out = e.eval_array(&batch, &EvalContext::default()).unwrap();
             assert_eq!((from_array(&out, 0, &e.ty), from_array(&out, 1, &e.ty)), (s(expected), second), "{e}");

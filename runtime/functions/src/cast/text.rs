@@ -34,7 +34,11 @@ pub fn renderer<'a>(array: &'a dyn Array, ty: &SqlType, cx: &EvalContext) -> Res
         }};
     }
     Ok(match &ty.kind {
-        TypeKind::Null => Box::new(|_, _| Some(())),
+        // Arrow keeps no validity for columns of nothing but NULL, so that `is_null` does not tell.
+        TypeKind::Null => Box::new(|_, out| {
+            out.push_str("NULL");
+            Some(())
+        }),
         TypeKind::Boolean => each!(BooleanArray, |v, out| out.push_str(if v { "TRUE" } else { "FALSE" })),
         TypeKind::TinyInt => each!(Int8Array, |v, out| render::push_int(out, i64::from(v))),
         TypeKind::SmallInt => each!(Int16Array, |v, out| render::push_int(out, i64::from(v))),

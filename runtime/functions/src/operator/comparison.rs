@@ -136,8 +136,12 @@ fn coerce(op: Comparison, call: &mut Call<'_>) -> Result<TypeKind> {
 fn bind(op: Comparison, mut call: Call<'_>) -> Result<Expr> {
     let kind = coerce(op, &mut call)?;
     let nullable = !op.null_safe() && call.any_nullable();
-    if kind == TypeKind::Null && !op.null_safe() {
-        return Ok(Expr::null(TypeKind::Boolean.nullable()));
+    if kind == TypeKind::Null {
+        return Ok(match op {
+            Distinct => Expr::boolean(false),
+            NotDistinct => Expr::boolean(true),
+            _ => Expr::null(TypeKind::Boolean.nullable()),
+        });
     }
     Ok(Expr::call(Arc::new(Compare { op, kind }), call.args, TypeKind::Boolean.with_nullable(nullable)))
 }

@@ -59,6 +59,8 @@ fn comparisons() {
     let l = |a: Datum, b: Datum| vec![lit(a), lit(b)];
     let (yes, no) = (|| Boolean(true), || Boolean(false));
     check(vec![
+        ("IS NOT DISTINCT FROM", l(Null, Null), yes(), "BOOLEAN NOT NULL"),
+        ("IS DISTINCT FROM", l(Null, Null), no(), "BOOLEAN NOT NULL"),
         ("=", l(Int(1), BigInt(1)), yes(), "BOOLEAN NOT NULL"),
         ("=", l(Int(1), Null), Null, "BOOLEAN"),
         ("<", l(s("10"), Int(9)), no(), "BOOLEAN NOT NULL"),

@@ -19,6 +19,13 @@ fn bind(mut call: Call<'_>) -> Result<Expr> {
     let mut params = vec![P::Any; call.args.len()];
     params[0] = P::Chars;
     call.coerce(&params, 1)?;
+    for i in 1..call.args.len() {
+        // Java would print the class of Flink's internal data.
+        let kind = &call.args[i].ty.kind;
+        if matches!(kind, TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Multiset(_) | TypeKind::Row(_) | TypeKind::Variant) {
+            call.cast_arg(i, TypeKind::STRING)?;
+        }
+    }
     let types = call.args.iter().map(|a| a.ty.clone()).collect();
     Ok(Expr::call(std::sync::Arc::new(Printf { types }), call.args, TypeKind::STRING.nullable()))
 }
@@ -58,7 +65,8 @@ impl Printf {
 enum Argument {
     Null,
     Boolean(bool),
-    Integer(i64),
+    /// With its width in bits.
+    Integer(i64, u32),
     Float(f64),
     Decimal(i128, u8),
     Text(String),
@@ -69,20 +77,21 @@ impl Argument {
         match value {
             Datum::Null => Self::Null,
             Datum::Boolean(b) => Self::Boolean(b),
-            Datum::Date(v) | Datum::Time(v) | Datum::IntervalYearMonth(v) => Self::Integer(i64::from(v)),
-            Datum::IntervalDayTime(v) => Self::Integer(v),
+            Datum::TinyInt(v) => Self::Integer(i64::from(v), 8),
+            Datum::SmallInt(v) => Self::Integer(i64::from(v), 16),
+            Datum::Int(v) | Datum::Date(v) | Datum::Time(v) | Datum::IntervalYearMonth(v) => Self::Integer(i64::from(v), 32),
+            Datum::BigInt(v) | Datum::IntervalDayTime(v) => Self::Integer(v, 64),
             Datum::Float(v) => Self::Float(f64::from(v)),
             Datum::Double(v) => Self::Float(v),
             Datum::Decimal(v) => Self::Decimal(v, if let TypeKind::Decimal(_, s) = kind { *s } else { 0 }),
             Datum::String(s) => Self::Text(s.to_string()),
             Datum::Timestamp(raw) => match kind {
                 TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) => Self::Text(iso_timestamp(raw, *p)),
-                _ => Self::Integer(raw),
+                _ => Self::Integer(raw, 64),
             },
-            other => match other.as_i64() {
-                Some(v) => Self::Integer(v),
-                None => Self::Text(format!("{other:?}")),
-            },
+            Datum::Bytes(b) => Self::Text(String::from_utf8_lossy(&b).into_owned()),
+            // Cast to text when the call was typed.
+            Datum::Array(_) | Datum::Map(_) | Datum::Row(_) => Self::Null,
         }
     }
 
@@ -91,7 +100,7 @@ impl Argument {
         match self {
             Self::Null => out.push_str("null"),
             Self::Boolean(b) => out.push_str(if *b { "true" } else { "false" }),
-            Self::Integer(v) => render::push_int(&mut out, *v),
+            Self::Integer(v, _) => render::push_int(&mut out, *v),
             Self::Float(v) => render::push_double(&mut out, *v),
             Self::Decimal(v, s) => render::push_decimal(&mut out, *v, *s),
             Self::Text(s) => out.push_str(s),
@@ -125,6 +134,8 @@ fn iso_timestamp(raw: i64, precision: u8) -> String {
 #[derive(Default)]
 struct Spec {
     index: Option<usize>,
+    /// `%<s`: the argument of the specification before.
+    again: bool,
     minus: bool,
     plus: bool,
     space: bool,
@@ -148,6 +159,7 @@ fn parse_spec(text: &str) -> Option<(Spec, char, &str)> {
     }
     while let Some(c) = rest.chars().next() {
         match c {
+            '<' => spec.again = true,
             '-' => spec.minus = true,
             '+' => spec.plus = true,
             ' ' => spec.space = true,
@@ -175,22 +187,27 @@ fn parse_spec(text: &str) -> Option<(Spec, char, &str)> {
 
 fn formatted(format: &str, args: &[Argument], out: &mut String) -> Option<()> {
     let mut rest = format;
-    let mut next = 0;
+    let (mut next, mut before) = (0, None);
     while let Some(at) = rest.find('%') {
         out.push_str(&rest[..at]);
         let (spec, conversion, after) = parse_spec(&rest[at + 1..])?;
         rest = after;
+        if !is_valid(&spec, conversion) {
+            return None;
+        }
         match conversion {
             '%' => push_aligned(out, "%", &spec),
             'n' => out.push('\n'),
             _ => {
-                let index = spec.index.map_or_else(
-                    || {
+                let index = match spec.index {
+                    _ if spec.again => before?,
+                    Some(index) => index.checked_sub(1)?,
+                    None => {
                         next += 1;
-                        Some(next - 1)
-                    },
-                    |i| i.checked_sub(1),
-                )?;
+                        next - 1
+                    }
+                };
+                before = Some(index);
                 push_argument(out, args.get(index)?, conversion, &spec)?;
             }
         }
@@ -210,6 +227,30 @@ fn push_aligned(out: &mut String, text: &str, spec: &Spec) {
     }
 }
 
+/// What Java's formatter refuses: flags without the width they need, flags that exclude each other, precision of integers.
+fn is_valid(spec: &Spec, conversion: char) -> bool {
+    let of_number = spec.plus || spec.space || spec.zero || spec.group || spec.parentheses;
+    let conversion = conversion.to_ascii_lowercase();
+    let fits = match conversion {
+        'b' | 's' | 'c' => !of_number && !spec.alternate,
+        'd' => !spec.alternate,
+        'x' | 'o' => !spec.group && !spec.plus && !spec.space && !spec.parentheses,
+        'e' => !spec.group,
+        'g' => !spec.alternate,
+        '%' => !of_number && !spec.alternate,
+        'n' => !of_number && !spec.alternate && !spec.minus && spec.width.is_none(),
+        _ => true,
+    };
+    fits && !(spec.width.is_none() && (spec.minus || spec.zero))
+        && !(spec.minus && spec.zero || spec.plus && spec.space)
+        && !(spec.precision.is_some() && matches!(conversion, 'd' | 'x' | 'o' | 'c' | '%' | 'n'))
+}
+
+/// The two's complement of an integer of this width.
+fn unsigned(value: i64, bits: u32) -> u64 {
+    value as u64 & (u64::MAX >> (64 - bits.clamp(1, 64)))
+}
+
 fn push_argument(out: &mut String, arg: &Argument, conversion: char, spec: &Spec) -> Option<()> {
     let upper = conversion.is_ascii_uppercase();
     let mut text = match (conversion.to_ascii_lowercase(), arg) {
@@ -218,25 +259,27 @@ fn push_argument(out: &mut String, arg: &Argument, conversion: char, spec: &Spec
         ('b', Argument::Boolean(b)) => cut(b.to_string(), spec),
         ('b', _) => cut("true".to_string(), spec),
         (_, Argument::Null) => "null".to_string(),
-        ('c', Argument::Integer(v)) => char::from_u32(u32::try_from(*v).ok()?)?.to_string(),
+        ('c', Argument::Integer(v, _)) => char::from_u32(u32::try_from(*v).ok()?)?.to_string(),
         ('c', Argument::Text(s)) if s.chars().count() == 1 => s.clone(),
-        ('d', Argument::Integer(v)) => return push_number(out, *v < 0, &v.unsigned_abs().to_string(), spec),
-        ('x', Argument::Integer(v)) => format!("{}{v:x}", if spec.alternate { "0x" } else { "" }),
-        ('o', Argument::Integer(v)) => format!("{}{v:o}", if spec.alternate { "0" } else { "" }),
+        ('d', Argument::Integer(v, _)) => return push_number(out, *v < 0, &v.unsigned_abs().to_string(), spec),
+        ('x', Argument::Integer(v, bits)) => format!("{}{:x}", if spec.alternate { "0x" } else { "" }, unsigned(*v, *bits)),
+        ('o', Argument::Integer(v, bits)) => format!("{}{:o}", if spec.alternate { "0" } else { "" }, unsigned(*v, *bits)),
         ('f', Argument::Float(v)) if v.is_finite() => {
-            let digits = format!("{:.*}", spec.precision.unwrap_or(6), v.abs());
+            let digits = Digits::of(v.abs()).fixed(spec.precision.unwrap_or(6));
             return push_number(out, v.is_sign_negative(), &digits, spec);
         }
         ('f', Argument::Decimal(v, s)) => {
             let digits = fixed_decimal(v.unsigned_abs(), *s, spec.precision.unwrap_or(6));
             return push_number(out, *v < 0, &digits, spec);
         }
-        ('e', Argument::Float(v)) => return push_number(out, v.is_sign_negative(), &scientific(v.abs(), spec, upper), spec),
-        ('e', Argument::Decimal(v, s)) => {
-            let value = decimal_to_f64(*v, *s);
-            return push_number(out, value < 0.0, &scientific(value.abs(), spec, upper), spec);
+        ('e' | 'g', Argument::Float(v)) if v.is_finite() => {
+            return push_number(out, v.is_sign_negative(), &scientific(v.abs(), conversion, spec), spec);
         }
-        ('f', Argument::Float(_)) => arg.text(),
+        ('e' | 'g', Argument::Decimal(v, s)) => {
+            let value = decimal_to_f64(*v, *s);
+            return push_number(out, value < 0.0, &scientific(value.abs(), conversion, spec), spec);
+        }
+        ('f' | 'e' | 'g', Argument::Float(_)) => arg.text(),
         _ => return None,
     };
     if upper {
@@ -276,12 +319,99 @@ fn fixed_decimal(unscaled: u128, scale: u8, digits: usize) -> String {
     out
 }
 
-/// `1.500000e+03`.
-fn scientific(value: f64, spec: &Spec, upper: bool) -> String {
-    let text = format!("{:.*e}", spec.precision.unwrap_or(6), value);
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |d| ('-', d));
-    format!("{mantissa}{}{sign}{digits:0>2}", if upper { 'E' } else { 'e' })
+/// A value as 0.d₁d₂d₃… × 10^exponent: the shortest digits that mean it, which Java rounds half up.
+struct Digits {
+    digits: Vec<u8>,
+    exponent: i32,
+}
+
+impl Digits {
+    /// Of a value that is finite and not negative.
+    fn of(value: f64) -> Self {
+        let text = format!("{value:e}");
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let digits = mantissa.bytes().filter(u8::is_ascii_digit).map(|b| b - b'0').collect();
+        Self { digits, exponent: exponent.parse::<i32>().unwrap_or(0) + 1 }
+    }
+
+    /// Rounded to so many digits; a carry adds one in front.
+    fn rounded(mut self, count: i64) -> Self {
+        let Ok(count) = usize::try_from(count) else { return Self { digits: vec![0], exponent: 1 } };
+        if count >= self.digits.len() {
+            return self;
+        }
+        let up = self.digits[count] >= 5;
+        self.digits.truncate(count);
+        if up {
+            match self.digits.iter().rposition(|d| *d < 9) {
+                Some(at) => {
+                    self.digits[at] += 1;
+                    self.digits.truncate(at + 1);
+                }
+                None => self = Self { digits: vec![1], exponent: self.exponent + 1 },
+            }
+        }
+        if self.digits.is_empty() {
+            return Self { digits: vec![0], exponent: 1 };
+        }
+        self
+    }
+
+    fn digit(&self, at: i64) -> char {
+        let digit = usize::try_from(at).ok().and_then(|at| self.digits.get(at)).copied().unwrap_or(0);
+        char::from(b'0' + digit)
+    }
+
+    /// `places` digits behind the point.
+    fn fixed(self, places: usize) -> String {
+        let keep = i64::from(self.exponent) + places as i64;
+        let this = self.rounded(keep);
+        let whole = i64::from(this.exponent.max(1));
+        let shift = i64::from(this.exponent) - whole;
+        let mut out: String = (0..whole).map(|i| this.digit(i + shift)).collect();
+        if places > 0 {
+            out.push('.');
+            out.extend((whole..whole + places as i64).map(|i| this.digit(i + shift)));
+        }
+        out
+    }
+
+    /// `d.ddde±dd` with `places` digits behind the point.
+    fn scientific(self, places: usize, e: char) -> String {
+        let this = self.rounded(places as i64 + 1);
+        let zero = this.digits.iter().all(|d| *d == 0);
+        let exponent = if zero { 0 } else { this.exponent - 1 };
+        let mut out = String::from(this.digit(0));
+        if places > 0 {
+            out.push('.');
+            out.extend((1..=places as i64).map(|i| this.digit(i)));
+        }
+        out.push(e);
+        out.push(if exponent < 0 { '-' } else { '+' });
+        render::push_padded(&mut out, u64::from(exponent.unsigned_abs()), if exponent.abs() < 100 { 2 } else { 3 });
+        out
+    }
+}
+
+/// `%e`, and `%g`: of the significant digits asked for, without exponent from 0.0001 up to 10^precision.
+fn scientific(value: f64, conversion: char, spec: &Spec) -> String {
+    let e = if conversion.is_ascii_uppercase() { 'E' } else { 'e' };
+    let precision = spec.precision.unwrap_or(6);
+    let digits = Digits::of(value);
+    if conversion.eq_ignore_ascii_case(&'e') {
+        return digits.scientific(precision, e);
+    }
+    let precision = precision.max(1);
+    if value == 0.0 {
+        return digits.fixed(precision - 1);
+    }
+    let rounded = digits.rounded(precision as i64);
+    let before_point = i64::from(rounded.exponent);
+    if (-3..=precision as i64).contains(&before_point) {
+        rounded.fixed((precision as i64 - before_point).max(0) as usize)
+    } else {
+        rounded.scientific(precision - 1, e)
+    }
 }
 
 fn push_number(out: &mut String, negative: bool, digits: &str, spec: &Spec) -> Option<()> {

@@ -150,6 +150,7 @@ fn regular_expressions() {
 
 #[test]
 fn printf() {
+    let d = |v: f64| lit(Datum::Double(v));
     let p = |format: &str, args: Vec<Expr>| std::iter::once(t(format)).chain(args).collect::<Vec<_>>();
     check(vec![
         ("PRINTF", p("%s %s", vec![i(1), i(2), i(3)]), s("1 2"), "STRING"),
@@ -160,7 +161,7 @@ fn printf() {
         (
             "PRINTF",
             p("%.2f %f %e", vec![lit(Double(1.005)), lit(Double(2.5)), lit(Double(1500.0))]),
-            s("1.00 2.500000 1.500000e+03"),
+            s("1.01 2.500000 1.500000e+03"),
             "STRING",
         ),
         (
@@ -171,6 +172,16 @@ fn printf() {
         ),
         ("PRINTF", p("%2$s%1$S%%%x", vec![t("a"), t("b"), i(255)]), Null, "STRING"),
         ("PRINTF", p("%2$s%1$S%%", vec![t("a"), t("b")]), s("bA%"), "STRING"),
+        ("PRINTF", p("%s%<s%s", vec![t("a"), t("b")]), s("aab"), "STRING"),
+        ("PRINTF", p("%<s", vec![t("a")]), Null, "STRING"),
+        ("PRINTF", p("%x %o", vec![i(-1), i(8)]), s("ffffffff 10"), "STRING"),
+        ("PRINTF", p("%-d", vec![i(1)]), Null, "STRING"),
+        ("PRINTF", p("%.2d", vec![i(1)]), Null, "STRING"),
+        ("PRINTF", p("%.2f %.1f %.0f", vec![d(1.005), d(0.25), d(0.5)]), s("1.01 0.3 1"), "STRING"),
+        ("PRINTF", p("%.2f %.2f %f", vec![d(99.999), d(0.001), d(1e10)]), s("100.00 0.00 10000000000.000000"), "STRING"),
+        ("PRINTF", p("%e %.1E %e", vec![d(12345.678), d(9.96), d(0.0)]), s("1.234568e+04 1.0E+01 0.000000e+00"), "STRING"),
+        ("PRINTF", p("%.0f %.3f %e", vec![d(0.04), d(0.0), d(-1.5e-300)]), s("0 0.000 -1.500000e-300"), "STRING"),
+        ("PRINTF", p("%g %g %g %.3g", vec![d(1.5), d(0.00001), d(1e6), d(999.9)]), s("1.50000 1.00000e-05 1.00000e+06 1.00e+03"), "STRING"),
         ("PRINTF", p("%s", vec![lit(Timestamp(1_722_335_040_000_000))]), s("2024-07-30T10:24"), "STRING"),
         ("PRINTF", p("%s %s", vec![lit(Datum::Date(19_934)), lit(Boolean(true))]), s("19934 true"), "STRING"),
         ("PRINTF", p("%d %s", vec![Expr::null(TypeKind::Int.nullable()), lit(Null)]), s("null null"), "STRING"),
