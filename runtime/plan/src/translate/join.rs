@@ -223,6 +223,8 @@ impl Planner<'_> {
         };
         let attribute = &left.schema[*time];
         if is_proctime(attribute) {
+            // What is wrong with the table itself comes first: its connector may be what is missing.
+            check_tables(right)?;
             return Err(Error::unsupported("a lookup join (FOR SYSTEM_TIME AS OF a processing time)")
                 .hint("join as of a rowtime, or use a plain join"));
         }
@@ -296,4 +298,12 @@ impl Planner<'_> {
             _ => None,
         }
     }
+}
+
+/// Whether the tables below can be read at all.
+fn check_tables(rel: &Rel) -> Result<()> {
+    if let RelKind::Scan { table, hints, .. } = &rel.kind {
+        sluice_connect::source_info(&super::scan::table_spec(table, hints))?;
+    }
+    crate::rewrite::inputs(rel).into_iter().try_for_each(check_tables)
 }
