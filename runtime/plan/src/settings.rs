@@ -162,7 +162,7 @@ fn offset_zone(text: &str) -> Option<Tz> {
         _ => return None,
     };
     let (hours, minutes) = rest.split_once(':').unwrap_or((rest, "00"));
-    if minutes.trim_matches('0') != "" {
+    if !minutes.trim_matches('0').is_empty() {
         return None;
     }
     match hours.parse::<u8>().ok()? {

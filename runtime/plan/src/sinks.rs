@@ -48,7 +48,7 @@ impl Planner<'_> {
         let target = Target { table, names, info, key, on_conflict: on_conflict.as_ref().map(|c| conflict(c)), span: *span };
         let query_node = self.exact(query)?;
         let node = self.constraints(query_node, table, columns);
-        let (node, wants) = self.into_sink(node, &target)?;
+        let (node, wants) = self.write_to(node, &target)?;
         let schema: Vec<ColumnDef> = columns
             .iter()
             .map(|c| ColumnDef { name: table.columns[*c].name.clone(), ty: table.columns[*c].ty.clone(), time: None })
@@ -69,7 +69,7 @@ impl Planner<'_> {
     }
 
     /// Checks what the sink can take, and materialises by its key where the query's rows have another one.
-    fn into_sink(&mut self, node: usize, target: &Target<'_>) -> Result<(usize, Wants)> {
+    fn write_to(&mut self, node: usize, target: &Target<'_>) -> Result<(usize, Wants)> {
         let kinds = self.node(node).kinds;
         let name = &target.table.name;
         if target.on_conflict.is_some() && (target.info.changelog != ChangelogMode::Upsert || target.key.is_none()) {

@@ -28,6 +28,7 @@ impl Planner<'_> {
         needed: &Needed,
     ) -> Result<Stream> {
         let spec = table_spec(table, hints);
+        check_metadata(table, &spec)?;
         let info = sluice_connect::source_info(&spec)?;
         let normalize = normalize_key(table, &spec, &info, self.settings.cdc_events_duplicate)?;
         let mut wanted: Needed = needed.iter().filter_map(|c| columns.get(*c).copied()).collect();
@@ -53,7 +54,6 @@ impl Planner<'_> {
             let bound = columns.iter().position(|x| x == c).and_then(|i| rel.schema.get(i)).cloned();
             schema.push(bound.unwrap_or_else(|| crate::node::column(&column.name, column.ty.clone())));
         }
-        check_metadata(table, &spec)?;
         let request = ScanRequest {
             columns: scanned.iter().map(|c| scan_column(table, *c)).collect(),
             watermark: watermark_spec,
@@ -226,7 +226,10 @@ fn check_metadata(table: &Table, spec: &TableSpec) -> Result<()> {
         }
         let names: Vec<_> = offered.iter().map(|f| f.name.as_str()).collect();
         let message = format!("Invalid metadata key '{key}' in column '{}' of table '{}'", column.name, spec.name);
-        return Err(Error::plan(message).at(column.span).hint(format!("the connector offers {}", names.join(", "))));
+        let near =
+            names.iter().map(|n| (strsim::damerau_levenshtein(n, key), *n)).min().filter(|(distance, _)| *distance <= 1 + key.len() / 4);
+        let hint = near.map_or_else(|| format!("the connector offers {}", names.join(", ")), |(_, near)| format!("did you mean '{near}'?"));
+        return Err(Error::plan(message).at(column.span).hint(hint));
     }
     Ok(())
 }

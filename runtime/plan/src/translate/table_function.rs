@@ -22,8 +22,8 @@ impl Planner<'_> {
     pub(super) fn table_function(&mut self, rel: &Rel, name: &str, inputs: &[Rel], args: &Args, needed: &Needed) -> Result<Stream> {
         let input = inputs.first().ok_or_else(|| Error::plan(format!("{name} needs a table")))?;
         match name {
-            "TO_CHANGELOG" => self.to_changelog(rel, input, args),
-            "FROM_CHANGELOG" => self.from_changelog(rel, input, args),
+            "TO_CHANGELOG" => self.write_changelog(rel, input, args),
+            "FROM_CHANGELOG" => self.read_changelog(rel, input, args),
             "SNAPSHOT" => {
                 Err(Error::plan("SNAPSHOT can only be the right side of a join").hint("write JOIN LATERAL TABLE(SNAPSHOT(…)) ON …"))
             }
@@ -35,7 +35,7 @@ impl Planner<'_> {
     }
 
     /// Each change as an inserted row with a column that says what it was (Flink: `ToChangelogTypeStrategy`).
-    fn to_changelog(&mut self, rel: &Rel, input: &Rel, args: &Args) -> Result<Stream> {
+    fn write_changelog(&mut self, rel: &Rel, input: &Rel, args: &Args) -> Result<Stream> {
         let below = self.exact(input)?;
         let partition = partition(args);
         let mapping = to_mapping(args)?;
@@ -69,7 +69,7 @@ impl Planner<'_> {
     }
 
     /// Rows with a column that says what they are, as changes (Flink: `FromChangelogTypeStrategy`).
-    fn from_changelog(&mut self, rel: &Rel, input: &Rel, args: &Args) -> Result<Stream> {
+    fn read_changelog(&mut self, rel: &Rel, input: &Rel, args: &Args) -> Result<Stream> {
         let stream = self.translate(input, &all(&input.schema))?;
         let below = self.narrow_to(&stream, &all(&input.schema), &input.schema)?;
         self.require_insert_only(below.node, "FROM_CHANGELOG")?;

@@ -191,9 +191,9 @@ fn project(input: Rel, items: Vec<Item>, span: Span) -> Rel {
 fn distinct(input: Rel, span: Span) -> Rel {
     let mut columns = input.schema.as_ref().clone();
     let windowed = |i: usize| lineage::window_column(&input, i).is_some();
-    for i in 0..columns.len() {
+    for (i, c) in columns.iter_mut().enumerate() {
         if !windowed(i) {
-            columns[i].time = None;
+            c.time = None;
         }
     }
     build::rel(RelKind::Distinct { input: Box::new(input) }, columns, span)

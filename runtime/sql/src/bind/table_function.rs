@@ -17,8 +17,8 @@ impl Binder<'_> {
         let name = call.name.object().to_uppercase();
         let rel = match name.as_str() {
             _ if is_window_function(&name) => return self.window_function(call, cx),
-            "TO_CHANGELOG" => self.to_changelog(call, cx)?,
-            "FROM_CHANGELOG" => self.from_changelog(call, cx)?,
+            "TO_CHANGELOG" => self.write_changelog(call, cx)?,
+            "FROM_CHANGELOG" => self.read_changelog(call, cx)?,
             "SNAPSHOT" => self.snapshot(call, cx)?,
             _ => {
                 let known = ["TUMBLE", "HOP", "CUMULATE", "SESSION", "UNNEST", "TO_CHANGELOG", "FROM_CHANGELOG", "SNAPSHOT"];
@@ -31,7 +31,7 @@ impl Binder<'_> {
     }
 
     /// Output: partition columns, the operation, the other columns (Flink: `ToChangelogTypeStrategy`).
-    fn to_changelog(&self, call: &FunctionCall, cx: FromContext<'_>) -> Result<Rel> {
+    fn write_changelog(&self, call: &FunctionCall, cx: FromContext<'_>) -> Result<Rel> {
         let args = assign(call, "TO_CHANGELOG", &["input", "op", "op_mapping", "produces_full_deletes"])?;
         let (input, keys) = self.table_argument(args[0], call, cx)?;
         let op = op_name(args[1], "TO_CHANGELOG", call)?;
@@ -57,7 +57,7 @@ impl Binder<'_> {
     }
 
     /// Output: partition columns, then the others without the operation (Flink: `FromChangelogTypeStrategy`).
-    fn from_changelog(&self, call: &FunctionCall, cx: FromContext<'_>) -> Result<Rel> {
+    fn read_changelog(&self, call: &FunctionCall, cx: FromContext<'_>) -> Result<Rel> {
         let args = assign(call, "FROM_CHANGELOG", &["input", "op", "op_mapping", "error_handling"])?;
         let (input, keys) = self.table_argument(args[0], call, cx)?;
         let op = op_name(args[1], "FROM_CHANGELOG", call)?;
