@@ -16,9 +16,6 @@ mod sinks;
 mod time;
 mod translate;
 
-#[cfg(test)]
-mod tests;
-
 use sluice_batch::Result;
 use sluice_connect::{ScanRequest, TableSpec};
 use sluice_format::ChangelogMode;

@@ -44,9 +44,6 @@ mod unnest;
 mod walk;
 mod window;
 
-#[cfg(test)]
-mod tests;
-
 use scope::Scope;
 
 /// Binds an INSERT against the catalog.
