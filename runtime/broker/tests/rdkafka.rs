@@ -119,10 +119,7 @@ fn topics_are_administered() {
     let again = wait(admin.create_topics(&[topic("a", 2), topic("no spaces", 1)], &options)).unwrap();
     assert_eq!(
         again,
-        [
-            Err(("a".to_owned(), RDKafkaErrorCode::TopicAlreadyExists)),
-            Err(("no spaces".to_owned(), RDKafkaErrorCode::InvalidTopic))
-        ]
+        [Err(("a".to_owned(), RDKafkaErrorCode::TopicAlreadyExists)), Err(("no spaces".to_owned(), RDKafkaErrorCode::InvalidTopic))]
     );
     wait(admin.create_partitions(&[NewPartitions::new("a", 5)], &options)).unwrap()[0].as_ref().unwrap();
     let configs = wait(admin.describe_configs(&[ResourceSpecifier::Topic("a")], &options)).unwrap();

@@ -72,7 +72,7 @@ pub fn run(args: Args) -> Result<()> {
     let stats = Arc::new(Stats::default());
     let stop = stop_on_signal(stats.opening())?;
     let server = args.http.map(|address| Server::start(address, stats.clone())).transpose()?;
-    let local = args.local.then(|| Local::start(&script, stats.clone())).transpose()?;
+    let local = args.local.then(|| Local::start(&script, stats.clone(), stop.clone())).transpose()?;
     let mut result = Ok(Ended::Finished);
     for step in script.steps {
         match step {

@@ -65,7 +65,7 @@ pub fn produce(dataset: Dataset, target: &Target, stop: &AtomicBool) -> Result<u
     let (started, mut sent) = (Instant::now(), 0u64);
     let first = SystemClock.now() - i64::try_from(target.history.as_millis()).unwrap_or(0);
     while !stop.load(Ordering::Relaxed) && target.count.is_none_or(|c| sent < c) {
-        if target.rate > 0 && sent >= ((target.history + started.elapsed()).as_secs_f64() * target.rate as f64) as u64 + 1 {
+        if target.rate > 0 && sent > ((target.history + started.elapsed()).as_secs_f64() * target.rate as f64) as u64 {
             producer.poll(Duration::from_millis(5));
             continue;
         }

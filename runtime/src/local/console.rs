@@ -41,28 +41,28 @@ impl Console {
         Self { out: BufWriter::new(std::io::stdout()), status, stats, last, drawn: false, shown: String::new(), closed: false }
     }
 
+    /// # Errors
+    /// If stdout cannot be written to for another reason than a reader that has gone.
+    pub fn print(&mut self, line: &str) -> Result<()> {
+        self.clear()?;
+        let written = writeln!(self.out, "{line}");
+        self.check(written)
+    }
+
     /// Answers whether anybody still reads.
     ///
     /// # Errors
-    /// If stdout cannot be written to for another reason than a reader that has gone.
-    pub fn print(&mut self, line: &str) -> Result<bool> {
-        self.clear()?;
-        let written = writeln!(self.out, "{line}");
-        self.check(written)?;
-        Ok(!self.closed)
-    }
-
-    /// # Errors
     /// As [`Console::print`].
-    pub fn flush(&mut self) -> Result<()> {
+    pub fn flush(&mut self) -> Result<bool> {
         let flushed = self.out.flush();
         self.check(flushed)?;
-        self.draw()
+        self.draw()?;
+        Ok(!self.closed)
     }
 
     fn check(&mut self, written: std::io::Result<()>) -> Result<()> {
         match written {
-            // `sluice run … | head`: the end is near, but not ours to tell.
+            // `sluice run … | head`
             Err(e) if e.kind() == ErrorKind::BrokenPipe => self.closed = true,
             other => other?,
         }

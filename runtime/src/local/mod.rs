@@ -35,11 +35,12 @@ pub struct Local {
 }
 
 impl Local {
-    /// Starts broker, registry, generators and the printer of the output topics.
+    /// Starts broker, registry, generators and the printer of the output topics. `stop` ends the job; it is set if one of these
+    /// fails, or if nobody reads the output any more.
     ///
     /// # Errors
     /// If a port cannot be bound or a generator is unknown.
-    pub fn start(script: &Script, stats: Arc<Stats>) -> Result<Self> {
+    pub fn start(script: &Script, stats: Arc<Stats>, stop: Arc<AtomicBool>) -> Result<Self> {
         let topics = Topics::of(graphs(script));
         let datasets = datasets(script, &topics)?;
         let config = Config { retention_bytes: Some(RETENTION), ..Config::default() };
@@ -51,10 +52,18 @@ impl Local {
             broker.create_topic(dataset.topic(), 1).map_err(|e| Error::plan(e.to_string()))?;
         }
         let (enough, finished) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let generators = datasets.iter().map(|d| generate(*d, &broker, stats.clone(), enough.clone())).collect::<Result<_>>()?;
+        let mut generators = vec![];
+        for dataset in datasets {
+            let run = generator(dataset, &broker, stats.clone(), enough.clone());
+            generators.push(spawn(&format!("generate-{}", dataset.name()), &stop, run)?);
+        }
         let printer = match topics.written.is_empty() {
             true => None,
-            false => Some(printer::start(&broker.bootstrap(), topics.written, stats, finished.clone())?),
+            false => {
+                let printer = printer::Printer::new(&broker.bootstrap(), topics.written, stats)?;
+                let finished = finished.clone();
+                Some(spawn("printer", &stop, move || printer.run(&finished))?)
+            }
         };
         Ok(Self { broker, generators, printer, enough, finished })
     }
@@ -106,8 +115,24 @@ fn datasets(script: &Script, topics: &Topics) -> Result<Vec<Dataset>> {
     named.collect()
 }
 
-/// Starts a generator. It waits for the job, which may read only what comes after it has started.
-fn generate(dataset: Dataset, broker: &Broker, stats: Arc<Stats>, stop: Arc<AtomicBool>) -> Result<JoinHandle<Result<()>>> {
+/// Starts a thread; when it ends, so does the job.
+fn spawn(name: &str, stop: &Arc<AtomicBool>, run: impl FnOnce() -> Result<()> + Send + 'static) -> Result<JoinHandle<Result<()>>> {
+    let stop = stop.clone();
+    let run = move || {
+        let result = run();
+        stop.store(true, Ordering::Relaxed);
+        result
+    };
+    Ok(std::thread::Builder::new().name(name.to_owned()).spawn(run)?)
+}
+
+/// What a generator's thread does. It waits for the job, which may read only what comes after it has started.
+fn generator(
+    dataset: Dataset,
+    broker: &Broker,
+    stats: Arc<Stats>,
+    enough: Arc<AtomicBool>,
+) -> impl FnOnce() -> Result<()> + Send + 'static {
     let pace = dataset.pace();
     let target = Target {
         bootstrap_servers: broker.bootstrap(),
@@ -118,14 +143,13 @@ fn generate(dataset: Dataset, broker: &Broker, stats: Arc<Stats>, stop: Arc<Atom
         count: None,
         seed: 1,
     };
-    let run = move || {
+    move || {
         while !stats.is_ready() {
-            if stop.load(Ordering::Relaxed) {
+            if enough.load(Ordering::Relaxed) {
                 return Ok(());
             }
             std::thread::sleep(PAUSE);
         }
-        produce(dataset, &target, &stop).map(drop)
-    };
-    Ok(std::thread::Builder::new().name(format!("generate-{}", dataset.name())).spawn(run)?)
+        produce(dataset, &target, &enough).map(drop)
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -18,26 +17,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long to go on after the job's end for records that it has written.
 const DRAIN: Duration = Duration::from_millis(500);
 
-/// Starts to print; ends after `finished`, when everything is printed.
-pub fn start(servers: &str, topics: Vec<Written>, stats: Arc<Stats>, finished: Arc<AtomicBool>) -> Result<JoinHandle<Result<()>>> {
-    let failed = |e: rdkafka::error::KafkaError| Error::runtime(format!("the output cannot be read: {e}"));
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", servers)
-        .set("group.id", "sluice-local-printer")
-        .set("enable.auto.commit", "false")
-        .set("fetch.wait.max.ms", "50")
-        .create()
-        .map_err(failed)?;
-    let mut partitions = TopicPartitionList::new();
-    for written in &topics {
-        partitions.add_partition_offset(&written.topic, 0, Offset::Beginning).map_err(failed)?;
-    }
-    consumer.assign(&partitions).map_err(failed)?;
-    let printer = Printer { consumer, next: vec![0; topics.len()], topics, console: Console::new(stats) };
-    Ok(std::thread::Builder::new().name("printer".into()).spawn(move || printer.run(&finished))?)
-}
-
-struct Printer {
+pub struct Printer {
     consumer: BaseConsumer,
     topics: Vec<Written>,
     /// The offset after the last record printed, by topic.
@@ -46,7 +26,32 @@ struct Printer {
 }
 
 impl Printer {
-    fn run(mut self, finished: &AtomicBool) -> Result<()> {
+    /// Connects.
+    ///
+    /// # Errors
+    /// If librdkafka cannot be set up.
+    pub fn new(servers: &str, topics: Vec<Written>, stats: Arc<Stats>) -> Result<Self> {
+        let failed = |e: rdkafka::error::KafkaError| Error::runtime(format!("the output cannot be read: {e}"));
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", servers)
+            .set("group.id", "sluice-local-printer")
+            .set("enable.auto.commit", "false")
+            .set("fetch.wait.max.ms", "50")
+            .create()
+            .map_err(failed)?;
+        let mut partitions = TopicPartitionList::new();
+        for written in &topics {
+            partitions.add_partition_offset(&written.topic, 0, Offset::Beginning).map_err(failed)?;
+        }
+        consumer.assign(&partitions).map_err(failed)?;
+        Ok(Self { consumer, next: vec![0; topics.len()], topics, console: Console::new(stats) })
+    }
+
+    /// Prints until `finished` is set and everything is printed, or nobody reads.
+    ///
+    /// # Errors
+    /// If the output cannot be written.
+    pub fn run(mut self, finished: &AtomicBool) -> Result<()> {
         let mut ends: Option<(Instant, Vec<i64>)> = None;
         loop {
             if ends.is_none() && finished.load(Ordering::Relaxed) {
@@ -59,13 +64,15 @@ impl Printer {
                     return self.console.end();
                 }
             }
-            self.poll()?;
+            if !self.poll()? {
+                return Ok(());
+            }
             self.console.status()?;
         }
     }
 
-    /// Prints what is there now.
-    fn poll(&mut self) -> Result<()> {
+    /// Prints what is there now. Answers whether anybody reads.
+    fn poll(&mut self) -> Result<bool> {
         let mut wait = POLL;
         while let Some(polled) = self.consumer.poll(wait) {
             wait = Duration::ZERO;
@@ -74,9 +81,7 @@ impl Printer {
                     let Some(at) = self.topics.iter().position(|w| w.topic == message.topic()) else { continue };
                     self.next[at] = message.offset() + 1;
                     let line = line(&message, self.topics[at].show_key, (self.topics.len() > 1).then_some(message.topic()));
-                    if !self.console.print(&line)? {
-                        break;
-                    }
+                    self.console.print(&line)?;
                 }
                 Err(e) => tracing::warn!("reading the output: {e}"),
             }
