@@ -204,7 +204,9 @@ impl Operator for WindowTopN {
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
         out.put("progress", vec![], self.progress.to_be_bytes().to_vec());
         for (end, window) in &self.windows {
-            for slot in window.keys.slots() {
+            let mut slots: Vec<u32> = window.keys.slots().collect();
+            slots.sort_unstable();
+            for slot in slots {
                 let mut key = end.to_be_bytes().to_vec();
                 put_bytes(&mut key, window.keys.key(slot));
                 let mut value = vec![];
