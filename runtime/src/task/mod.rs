@@ -136,7 +136,9 @@ fn open_sources(graph: &Graph) -> Result<Vec<Input>> {
 fn poll_round(inputs: &mut [Input], pipeline: &mut Pipeline, now: i64, end_time: bool, stats: &Stats) -> Result<bool> {
     let alone = inputs.iter().filter(|i| !i.ended).count() <= 1;
     let mut busy = false;
-    for input in inputs.iter_mut().filter(|i| !i.ended) {
+    // Right sides of joins come later in the plan: read first, their rows are there when left rows ask for them, and outer joins
+    // take fewer rows back.
+    for input in inputs.iter_mut().rev().filter(|i| !i.ended) {
         let wait = if alone { IDLE_POLL } else { Duration::ZERO };
         busy |= handle(input, pipeline, wait, now, end_time, stats)?;
     }
