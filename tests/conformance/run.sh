@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # run.sh SHARED: Flink's own test programs against the debug build. Fails when fewer pass than tests/conformance/passed.json says; `--raise` writes
-# the new counts when more do. Only the bounded and error programs are judged until savepoints are there (their restore part needs them).
+# the new counts when more do.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 kit=${1:?usage: run.sh SHARED [--raise]}/conformance

@@ -19,16 +19,20 @@ pub struct Case {
     pub mode: Mode,
     /// Records are produced only when the job runs.
     produce_after: bool,
+    /// Whether a savepoint in the middle changes nothing.
+    restorable: bool,
     dir: PathBuf,
 }
 
-/// Which of a case's two runs.
+/// Which of a case's runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Up to the offsets that are the latest at the start; the end of input sends the final watermark.
     Bounded,
     /// The job stays up and is ended when nothing more comes.
     Streaming,
+    /// Half of the input, a savepoint, and from it the rest: both outputs together are those of the bounded run.
+    Restored,
 }
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -52,17 +56,18 @@ impl Case {
             name: dir.file_name().unwrap().to_string_lossy().into_owned(),
             mode: Mode::parse(field("compare:").unwrap().split_whitespace().next().unwrap()),
             produce_after: field("produce:").as_deref() == Some("after"),
+            restorable: field("restored:").is_none(),
             dir: dir.to_owned(),
         }
     }
 
     /// Whether Flink's answer to such a run is there.
     pub fn has(&self, kind: Kind) -> bool {
-        self.golden(kind).exists() && !(self.produce_after && kind == Kind::Bounded)
+        self.golden(kind).exists() && !(self.produce_after && kind != Kind::Streaming) && (self.restorable || kind != Kind::Restored)
     }
 
     fn golden(&self, kind: Kind) -> PathBuf {
-        self.dir.join(if kind == Kind::Bounded { "output.bounded.jsonl" } else { "output.jsonl" })
+        self.dir.join(if kind == Kind::Streaming { "output.jsonl" } else { "output.bounded.jsonl" })
     }
 
     /// Runs the case on real services; the error says what is wrong.
@@ -79,15 +84,28 @@ impl Case {
             *n = (*n).max(record.partition + 1);
         }
         topics::create(&services.bootstrap, &partitions.clone().into_iter().collect::<Vec<_>>());
-        if !self.produce_after {
-            topics::produce(&services.bootstrap, &records);
+        let first_half = records.len() / 2;
+        match kind {
+            Kind::Restored => topics::produce(&services.bootstrap, &records[..first_half]),
+            _ if self.produce_after => {}
+            _ => topics::produce(&services.bootstrap, &records),
         }
         let outputs: Vec<String> = partitions.into_keys().filter(|t| !records.iter().any(|r| r.topic == *t)).collect();
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("query.sql");
         std::fs::write(&file, sql).unwrap();
         let want = read_jsonl(&self.golden(kind));
-        let got = self.answer(services, kind, &file, &outputs, &records, &want)?;
+        let savepoint = dir.path().join("savepoint").to_string_lossy().into_owned();
+        let end = ["--savepoint-at-end", savepoint.as_str()];
+        let restore = ["--restore-from", savepoint.as_str()];
+        let further: &[&str] = if kind == Kind::Restored { &end } else { &[] };
+        let mut got = self.answer(services, kind, &file, &outputs, &records, &want, further)?;
+        if kind == Kind::Restored {
+            topics::produce(&services.bootstrap, &records[first_half..]);
+            let rest = self.answer(services, kind, &file, &outputs, &records, &want, &restore)?;
+            // Topics are read from their start each time; what was printed adds up.
+            got = if outputs.is_empty() { got.into_iter().chain(rest).collect() } else { rest };
+        }
         if self.mode == Mode::Error {
             return Ok(());
         }
@@ -149,13 +167,15 @@ impl Case {
         outputs: &[String],
         records: &[Record],
         want: &[Value],
+        further: &[&str],
     ) -> Result<Vec<Value>, String> {
         let (kafka, registry) = (format!("KAFKA={}", services.bootstrap), format!("REGISTRY={}", services.registry));
         let file = file.to_string_lossy();
         let mut args = vec!["run", &file, "--var", &kafka, "--var", &registry, "--output", "changelog-json"];
-        if kind == Kind::Bounded {
+        if kind != Kind::Streaming {
             args.push("--bounded");
         }
+        args.extend(further);
         let port = crate::services::free_port();
         let http = format!("127.0.0.1:{port}");
         args.extend(["--http", &http]);

@@ -1,4 +1,5 @@
-//! Every golden case against real Kafka and a real schema registry, bounded and streaming: what Apache Flink answered, we answer.
+//! Every golden case against real Kafka and a real schema registry, bounded, streaming, and stopped with a savepoint in the middle and
+//! restored: what Apache Flink answered, we answer.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::{Arc, LazyLock};
@@ -21,7 +22,7 @@ fn main() {
             trials.push(Trial::test(format!("{}::not_yet", case.name), move || case.run_rejected(what).map_err(Failed::from)));
             continue;
         }
-        for kind in [Kind::Bounded, Kind::Streaming] {
+        for kind in [Kind::Bounded, Kind::Streaming, Kind::Restored] {
             if case.has(kind) {
                 let (case, services) = (case.clone(), services.clone());
                 let name = format!("{}::{kind:?}", case.name).to_lowercase();
