@@ -336,6 +336,7 @@ impl Operator for IntervalJoin {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use sluice_batch::{Expr, ExprKind};
 
     use super::*;
@@ -404,5 +405,54 @@ mod tests {
         assert_lines!(h.send(1, &t, "1 0"), "+I 1 0 1 0");
         assert_lines!(h.tick(106), "+I 2 0 NULL NULL");
         assert_lines!(h.send(1, &t, "1 0"), "");
+    }
+
+    proptest! {
+        /// Without late rows all pairs within the interval go out, and each lonely row once, whatever the batches and restarts.
+        #[test]
+        fn equals_the_definition(
+            batches in prop::collection::vec((0..2usize, prop::collection::vec((0..3i64, 0..15i64), 0..5), 0..6i64, any::<bool>()), 1..10),
+            lower in -5..5i64,
+            width in 0..6i64,
+            kind in prop::sample::select(vec![JoinKind::Inner, JoinKind::Left, JoinKind::Right, JoinKind::Full]),
+        ) {
+            let t = types("int ts");
+            let upper = lower + width;
+            let mut h = Harness::new(OperatorSpec::IntervalJoin(spec(kind, lower, upper)));
+            let (mut sides, mut got, mut watermark) = ([vec![], vec![]], vec![], -1);
+            for (side, rows, step, restart) in batches {
+                // Key 0 stands for NULL.
+                let rows: Vec<(i64, i64)> = rows.into_iter().map(|(k, after)| (k, watermark + 1 + after)).collect();
+                let key = |k: i64| if k == 0 { "NULL".to_string() } else { k.to_string() };
+                let text: Vec<String> = rows.iter().map(|(k, time)| format!("{} {time}", key(*k))).collect();
+                got.extend(h.send(side, &t, &text.join("; ")));
+                sides[side].extend(rows.into_iter().zip(text));
+                watermark += step;
+                got.extend(h.watermark(watermark));
+                if restart {
+                    h.restart();
+                    h.watermark = watermark;
+                }
+            }
+            got.extend(h.watermark(WATERMARK_MAX));
+            let [left, right] = &sides;
+            let meets = |l: (i64, i64), r: (i64, i64)| l.0 != 0 && l.0 == r.0 && (l.1 + lower..=l.1 + upper).contains(&r.1);
+            let mut want: Vec<String> = vec![];
+            for (l, lt) in left {
+                want.extend(right.iter().filter(|(r, _)| meets(*l, *r)).map(|(_, rt)| format!("+I {lt} {rt}")));
+                if matches!(kind, JoinKind::Left | JoinKind::Full) && !right.iter().any(|(r, _)| meets(*l, *r)) {
+                    want.push(format!("+I {lt} NULL NULL"));
+                }
+            }
+            for (r, rt) in right {
+                if matches!(kind, JoinKind::Right | JoinKind::Full) && !left.iter().any(|(l, _)| meets(*l, *r)) {
+                    want.push(format!("+I NULL NULL {rt}"));
+                }
+            }
+            got.sort();
+            want.sort();
+            prop_assert_eq!(got, want);
+            prop_assert_eq!(h.operator.state_bytes(), 0);
+        }
     }
 }

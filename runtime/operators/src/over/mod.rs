@@ -4,6 +4,8 @@
 
 mod calls;
 mod changing;
+#[cfg(test)]
+mod properties;
 
 use arrow::array::UInt32Array;
 use sluice_batch::{Batch, Error, Millis, Result, WATERMARK_MAX};
