@@ -60,7 +60,7 @@ impl Dataset {
     pub fn pace(self) -> Pace {
         let (rate, history) = match self {
             Self::Sales | Self::Clicks => (100, 10),
-            Self::Pizza => (5, 180),
+            Self::Pizza => (10, 180),
             Self::Cpu => (20, 90),
         };
         Pace { rate, history: Duration::from_secs(history) }
