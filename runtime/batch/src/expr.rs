@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array, new_null_array};
+use arrow::array::{Array, ArrayRef, BooleanArray, NullArray, UInt32Array, new_null_array};
 use arrow::compute;
 
 use crate::batch::{Batch, Mask};
@@ -85,6 +85,11 @@ pub trait ScalarFunction: fmt::Debug + Send + Sync {
 
     /// Whether equal arguments give equal results. `PROCTIME()`, `RAND()`, `UUID()` do not.
     fn deterministic(&self) -> bool {
+        true
+    }
+
+    /// Whether there are arguments for which `eval` fails. Where there are none it may see rows that an AND, OR or CASE has decided.
+    fn can_fail(&self) -> bool {
         true
     }
 }
@@ -225,6 +230,17 @@ impl Expr {
         deterministic
     }
 
+    /// Whether there are rows for which the evaluation fails.
+    pub fn can_fail(&self) -> bool {
+        let mut can_fail = false;
+        self.walk(&mut |e| {
+            if let ExprKind::Call { function, .. } = &e.kind {
+                can_fail |= function.can_fail();
+            }
+        });
+        can_fail
+    }
+
     /// Evaluates over all rows of `batch`.
     pub fn eval(&self, batch: &Batch, cx: &EvalContext) -> Result<Value> {
         let rows = batch.rows();
@@ -273,8 +289,17 @@ fn map_nulls(v: &Value, want_null: bool) -> Result<Value> {
     Ok(wrap(Arc::new(out), v.is_scalar()))
 }
 
-/// AND (`all`) or OR of the operands; an operand is evaluated only over the rows that the ones before left open,
-/// so that `x <> 0 AND 1/x > 2` does not fail.
+/// The rows at `indices`, of the columns that `exprs` read; the others are NULL and cost nothing.
+fn take_used<'e>(batch: &Batch, exprs: impl Iterator<Item = &'e Expr>, indices: &UInt32Array) -> Result<Batch> {
+    let mut used = std::collections::BTreeSet::new();
+    exprs.for_each(|e| e.collect_columns(&mut used));
+    let nulls: ArrayRef = Arc::new(NullArray::new(indices.len()));
+    let take = |(i, c): (usize, &ArrayRef)| if used.contains(&i) { Ok(compute::take(c, indices, None)?) } else { Ok(nulls.clone()) };
+    Ok(Batch::new(batch.columns().iter().enumerate().map(take).collect::<Result<_>>()?, indices.len()))
+}
+
+/// AND (`all`) or OR of the operands; an operand that can fail is evaluated only over the rows that the ones before left open,
+/// so that `x <> 0 AND 1/x > 2` does not.
 fn eval_connective(operands: &[Expr], all: bool, batch: &Batch, cx: &EvalContext) -> Result<Value> {
     let rows = batch.rows();
     let Some((first, rest)) = operands.split_first() else {
@@ -283,17 +308,18 @@ fn eval_connective(operands: &[Expr], all: bool, batch: &Batch, cx: &EvalContext
     let first = first.eval(batch, cx)?;
     let mut acc = as_boolean(&first.into_array(rows)?)?.clone();
     for operand in rest {
-        let open: Vec<u32> = (0..rows).filter(|i| acc.is_null(*i) || acc.value(*i) == all).map(|i| i as u32).collect();
-        if open.is_empty() {
-            break;
-        }
         let combine = if all { compute::and_kleene } else { compute::or_kleene };
-        if open.len() == rows {
+        let open = |i: &usize| acc.is_null(*i) || acc.value(*i) == all;
+        let open: Vec<u32> = if operand.can_fail() { (0..rows).filter(open).map(|i| i as u32).collect() } else { vec![] };
+        if !operand.can_fail() || open.len() == rows {
             let next = operand.eval(batch, cx)?.into_array(rows)?;
             acc = combine(&acc, as_boolean(&next)?)?;
             continue;
         }
-        let part = batch.take(&UInt32Array::from(open.clone()))?;
+        if open.is_empty() {
+            continue;
+        }
+        let part = take_used(batch, std::iter::once(operand), &UInt32Array::from(open.clone()))?;
         let next = operand.eval(&part, cx)?.into_array(part.rows())?;
         let next = as_boolean(&next)?;
         let mut values: Vec<Option<bool>> = vec![Some(!all); rows];
@@ -317,7 +343,7 @@ fn eval_case(branches: &[(Expr, Expr)], otherwise: &Expr, ty: &SqlType, batch: &
             break;
         }
         let whole = open.len() == rows;
-        let part = if whole { batch.clone() } else { batch.take(&UInt32Array::from(open.clone()))? };
+        let part = if whole { batch.clone() } else { take_used(batch, condition.into_iter().chain([result]), &UInt32Array::from(open.clone()))? };
         let hits: Vec<usize> = match condition {
             None => (0..open.len()).collect(),
             Some(c) => {
@@ -328,7 +354,10 @@ fn eval_case(branches: &[(Expr, Expr)], otherwise: &Expr, ty: &SqlType, batch: &
         if hits.is_empty() {
             continue;
         }
-        let chosen = if hits.len() == open.len() { part } else { part.take(&hits.iter().map(|i| *i as u32).collect::<Vec<_>>().into())? };
+        let chosen = match hits.len() == open.len() {
+            true => part,
+            false => take_used(&part, std::iter::once(result), &hits.iter().map(|i| *i as u32).collect::<Vec<_>>().into())?,
+        };
         let values = result.eval(&chosen, cx)?.into_array(chosen.rows())?;
         let values = if *values.data_type() == ty.to_arrow() { values } else { compute::cast(&values, &ty.to_arrow())? };
         for (at, hit) in hits.iter().enumerate() {

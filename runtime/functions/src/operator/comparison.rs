@@ -276,6 +276,10 @@ impl ScalarFunction for Compare {
         Ok(if scalar { Value::Scalar(out) } else { Value::Array(out) })
     }
 
+    fn can_fail(&self) -> bool {
+        false
+    }
+
     fn eval_row(&self, args: &[Datum], _ty: &SqlType, _cx: &EvalContext) -> Option<Result<Datum>> {
         let [a, b] = args else { return None };
         if !self.op.null_safe() && (a.is_null() || b.is_null()) {

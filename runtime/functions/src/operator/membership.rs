@@ -124,6 +124,10 @@ impl ScalarFunction for In {
         &self.name
     }
 
+    fn can_fail(&self) -> bool {
+        false
+    }
+
     fn eval(&self, args: &[Value], _rows: usize, _ty: &SqlType, _cx: &EvalContext) -> Result<Value> {
         use arrow::array::AsArray;
         use arrow::datatypes::*;
