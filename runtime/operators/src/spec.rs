@@ -76,6 +76,8 @@ pub struct UnnestSpec {
     pub keep: Vec<usize>,
     /// Which of the element's columns go out (positions among them, ordinality last).
     pub element: Vec<usize>,
+    /// Over the element's columns that go out (positions in `element`): rows that do not pass are left out. Never with `outer`.
+    pub filter: Option<Expr>,
 }
 
 #[derive(Clone, Debug)]

@@ -189,6 +189,9 @@ fn operator(spec: &OperatorSpec, first: &[String], inputs: &[Vec<String>]) -> Ve
             out.push(expr(&s.expr, first));
             out.extend([(s.outer, "outer"), (s.ordinality, "ordinality")].iter().filter(|(on, _)| *on).map(|(_, n)| (*n).to_string()));
             out.push(list("keep", &s.keep));
+            let element = |i: &usize| if s.element.len() == 1 { "element".to_owned() } else { format!("element.{i}") };
+            let names: Vec<String> = s.element.iter().map(element).collect();
+            out.extend(s.filter.iter().map(|f| format!("where=[{}]", expr(f, &names))));
         }
         OperatorSpec::GroupAggregate(s) => {
             unless_empty("by", &s.keys);

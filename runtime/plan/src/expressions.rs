@@ -127,7 +127,7 @@ pub(crate) fn is_deterministic(kind: &NodeKind) -> bool {
         NodeKind::Operator(OperatorSpec::Calc { filter, project }) => {
             filter.iter().chain(project.iter().flatten()).all(Expr::is_deterministic)
         }
-        NodeKind::Operator(OperatorSpec::Unnest(u)) => u.expr.is_deterministic(),
+        NodeKind::Operator(OperatorSpec::Unnest(u)) => u.filter.iter().chain([&u.expr]).all(Expr::is_deterministic),
         NodeKind::Operator(OperatorSpec::Join(j)) => j.condition.iter().all(Expr::is_deterministic),
         _ => true,
     }

@@ -47,6 +47,7 @@ impl Planner<'_> {
     /// A Calc over `node`: filter, then project (`None`: all columns).
     pub(crate) fn calc(&mut self, node: usize, filter: Option<Expr>, project: Option<Vec<(Expr, ColumnDef)>>) -> usize {
         let (node, filter) = self.filter_into_normalize(node, filter);
+        let (node, filter) = self.filter_into_unnest(node, filter);
         if let Some((below, filter, project)) = self.merged(node, &filter, &project) {
             return self.new_calc(below, filter, project);
         }
@@ -133,6 +134,28 @@ impl Planner<'_> {
             }
             _ => (node, Some(filter)),
         }
+    }
+
+    /// What a filter right above an Unnest says of the elements alone goes into it: the columns beside them are copied for fewer rows.
+    fn filter_into_unnest(&mut self, node: usize, filter: Option<Expr>) -> (usize, Option<Expr>) {
+        let Some(filter) = filter else { return (node, None) };
+        let below = self.node(node);
+        let NodeKind::Operator(OperatorSpec::Unnest(spec)) = &below.kind else { return (node, Some(filter)) };
+        let width = spec.keep.len();
+        let of_element = |e: &Expr| !spec.outer && e.is_deterministic() && columns(e).iter().all(|c| *c >= width);
+        // A condition that can fail sees no more rows than before: those behind it stay above.
+        let all = conjuncts(&filter);
+        let first_above = all.iter().position(|e| !of_element(e)).unwrap_or(all.len());
+        let (inside, above): (Vec<_>, Vec<_>) =
+            all.into_iter().enumerate().partition(|(i, e)| of_element(e) && (*i < first_above || !e.can_fail()));
+        if inside.is_empty() {
+            return (node, Some(filter));
+        }
+        let shifted = inside.into_iter().map(|(_, e)| e.map_columns(&|c, ty| Expr::column(c - width, ty.clone())));
+        let mut spec = spec.clone();
+        spec.filter = conjunction(spec.filter.iter().cloned().chain(shifted).collect());
+        let changed = PNode { kind: NodeKind::Operator(OperatorSpec::Unnest(spec)), ..below.clone() };
+        (self.arena.add(changed), conjunction(above.into_iter().map(|(_, e)| e).collect()))
     }
 
     pub(super) fn values(&mut self, rel: &Rel, rows: &[Vec<Expr>]) -> Result<Stream> {

@@ -21,7 +21,7 @@ impl Planner<'_> {
             map[c] = Some(schema.len());
             schema.push(rel.schema[c].clone());
         }
-        let spec = UnnestSpec { expr: below.expr(expr)?, outer, ordinality, keep: below.columns(&kept)?, element };
+        let spec = UnnestSpec { expr: below.expr(expr)?, outer, ordinality, keep: below.columns(&kept)?, element, filter: None };
         // An update becomes changes of many rows without a key: each must be taken back.
         let updating = self.node(below.node).kinds.update;
         let wants = if updating { Wants::Needs } else { Wants::AsConsumers };
