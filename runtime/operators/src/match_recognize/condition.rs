@@ -14,16 +14,25 @@ use super::rows::{Chunks, Fast, KeyRows, RowRef};
 #[derive(Default)]
 pub struct Args {
     pub exprs: Vec<Expr>,
+    /// Only conditions read it, and they have a way of their own for rows for which it fails: it may fail.
+    pub optional: Vec<bool>,
     texts: Vec<String>,
 }
 
 impl Args {
     /// The position of an expression among the columns of a chunk.
     pub fn add(&mut self, expr: &Expr) -> usize {
+        let at = self.add_optional(expr);
+        self.optional[at] = false;
+        at
+    }
+
+    fn add_optional(&mut self, expr: &Expr) -> usize {
         let text = format!("{expr}:{}", expr.ty);
         self.texts.iter().position(|t| *t == text).unwrap_or_else(|| {
             self.texts.push(text);
             self.exprs.push(expr.clone());
+            self.optional.push(true);
             self.exprs.len() - 1
         })
     }
@@ -321,6 +330,13 @@ enum Node {
         ty: SqlType,
     },
     Case(Vec<(Node, Node)>, Box<Node>),
+    /// A function of the one row that a slot names: its values are known per batch. What it is made of, where they are not.
+    Known {
+        slot: usize,
+        arg: usize,
+        ty: SqlType,
+        otherwise: Box<Node>,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -342,8 +358,8 @@ enum Compare {
 
 impl Condition {
     pub fn compile(expr: &Expr, slots: &[MatchSlot], args: &mut Args, prefixes: &mut Prefixes) -> Self {
-        let slots = slots.iter().map(|s| Slot::compile(s, args, prefixes)).collect();
-        Self { slots, node: node(expr) }
+        let compiled = slots.iter().map(|s| Slot::compile(s, args, prefixes)).collect();
+        Self { slots: compiled, node: node(expr, slots, args) }
     }
 
     /// Whether the condition holds; NULL does not.
@@ -389,6 +405,10 @@ impl Condition {
                 self.eval(otherwise, view)?
             }
             Node::Call { function, args, ty } => self.call(function, args, ty, view)?,
+            Node::Known { slot, arg, ty, otherwise } => match view.slot_row(&self.slots[*slot]) {
+                Some(row) if !view.chunks.get(row.chunk).failed.contains(arg) => view.value(row, *arg, ty),
+                _ => self.eval(otherwise, view)?,
+            },
         })
     }
 
@@ -454,36 +474,65 @@ fn comparable(left: &TypeKind, right: &TypeKind) -> bool {
     (left.is_integer() && right.is_integer()) || (left == right && (left.is_datetime() || left.is_approximate_numeric()))
 }
 
-fn node(expr: &Expr) -> Node {
-    let boxed = |e: &Expr| Box::new(node(e));
+fn node(expr: &Expr, slots: &[MatchSlot], args: &mut Args) -> Node {
+    let mut one = |e: &Expr| node(e, slots, args);
     match &expr.kind {
         ExprKind::Column(i) => Node::Slot(*i),
         ExprKind::Literal(d) => Node::Const(from_datum(d.clone())),
-        ExprKind::And(v) => Node::And(v.iter().map(node).collect()),
-        ExprKind::Or(v) => Node::Or(v.iter().map(node).collect()),
-        ExprKind::Not(e) => Node::Not(boxed(e)),
-        ExprKind::IsNull(e) => Node::IsNull(boxed(e), true),
-        ExprKind::IsNotNull(e) => Node::IsNull(boxed(e), false),
-        ExprKind::Case { branches, otherwise } => Node::Case(branches.iter().map(|(c, r)| (node(c), node(r))).collect(), boxed(otherwise)),
-        ExprKind::Call { function, args } => call(function, args, &expr.ty),
+        ExprKind::And(v) => Node::And(v.iter().map(one).collect()),
+        ExprKind::Or(v) => Node::Or(v.iter().map(one).collect()),
+        ExprKind::Not(e) => Node::Not(Box::new(one(e))),
+        ExprKind::IsNull(e) => Node::IsNull(Box::new(one(e)), true),
+        ExprKind::IsNotNull(e) => Node::IsNull(Box::new(one(e)), false),
+        ExprKind::Case { branches, otherwise } => {
+            let branches = branches.iter().map(|(c, r)| (one(c), one(r))).collect();
+            Node::Case(branches, Box::new(one(otherwise)))
+        }
+        ExprKind::Call { function, args: operands } => call(expr, function, operands, slots, args),
     }
 }
 
-fn call(function: &Arc<dyn ScalarFunction>, args: &[Expr], ty: &SqlType) -> Node {
+fn call(expr: &Expr, function: &Arc<dyn ScalarFunction>, operands: &[Expr], slots: &[MatchSlot], args: &mut Args) -> Node {
+    let ty = &expr.ty;
     let arith = match function.name() {
         "+" => Some(Arith::Add),
         "-" => Some(Arith::Sub),
         "*" => Some(Arith::Mul),
         _ => None,
     };
-    match (args, arith, Compare::parse(function.name())) {
+    let mut boxed = |e: &Expr| Box::new(node(e, slots, args));
+    match (operands, arith, Compare::parse(function.name())) {
         ([l, r], Some(op), _) if l.ty.kind.is_integer() && r.ty.kind.is_integer() && ty.kind.is_integer() => {
-            Node::Arith(op, ty.kind.clone(), Box::new(node(l)), Box::new(node(r)))
+            Node::Arith(op, ty.kind.clone(), boxed(l), boxed(r))
         }
-        ([l, r], _, Some(op)) if comparable(&l.ty.kind, &r.ty.kind) => Node::Compare(op, Box::new(node(l)), Box::new(node(r))),
-        ([one], ..) if function.name() == "CAST" && widens(&one.ty.kind, &ty.kind) => Node::Same(Box::new(node(one))),
-        _ => Node::Call { function: function.clone(), args: args.iter().map(|a| (node(a), a.ty.clone())).collect(), ty: ty.clone() },
+        ([l, r], _, Some(op)) if comparable(&l.ty.kind, &r.ty.kind) => Node::Compare(op, boxed(l), boxed(r)),
+        ([one], ..) if function.name() == "CAST" && widens(&one.ty.kind, &ty.kind) => Node::Same(boxed(one)),
+        _ => {
+            let values = operands.iter().map(|a| (node(a, slots, args), a.ty.clone())).collect();
+            let by_row = Node::Call { function: function.clone(), args: values, ty: ty.clone() };
+            match known(expr, slots, args) {
+                Some((slot, arg)) => Node::Known { slot, arg, ty: ty.clone(), otherwise: Box::new(by_row) },
+                None => by_row,
+            }
+        }
     }
+}
+
+/// The slot and the argument of an expression that reads one row's columns only, so that it can be evaluated per batch.
+fn known(expr: &Expr, slots: &[MatchSlot], args: &mut Args) -> Option<(usize, usize)> {
+    let mut columns = std::collections::BTreeSet::new();
+    expr.collect_columns(&mut columns);
+    let place = |slot: &MatchSlot| match &slot.kind {
+        MatchSlotKind::Navigate { variables, last, offset, arg } => Some((variables.clone(), *last, *offset, arg.clone())),
+        _ => None,
+    };
+    let (variables, last, offset, _) = place(slots.get(*columns.first()?)?)?;
+    let same = |c: &usize| slots.get(*c).and_then(place).is_some_and(|p| p.0 == variables && p.1 == last && p.2 == offset);
+    if !expr.is_deterministic() || !columns.iter().all(same) {
+        return None;
+    }
+    let over_row = expr.map_columns(&|c, ty| slots.get(c).and_then(place).map_or_else(|| Expr::null(ty.clone()), |p| p.3));
+    Some((*columns.first()?, args.add_optional(&over_row)))
 }
 
 fn widens(from: &TypeKind, to: &TypeKind) -> bool {

@@ -12,7 +12,7 @@ mod tests;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::datatypes::DataType;
 use sluice_batch::algebra::MatchClause;
 use sluice_batch::{Batch, Datum, Error, EvalContext, Expr, Millis, Result, SqlType, WATERMARK_NONE};
@@ -148,11 +148,21 @@ impl MatchRecognize {
 
     /// Evaluates what is known of the rows alone and lets them wait.
     fn ingest(&mut self, batch: &Batch, times: &[Millis], context: &EvalContext) -> Result<()> {
-        let mut columns: Vec<ArrayRef> = self.args.exprs.iter().map(|e| e.eval_array(batch, context)).collect::<Result<_>>()?;
+        let (mut columns, mut failed) = (Vec::with_capacity(self.columns.len()), vec![]);
+        for (at, (arg, optional)) in self.args.exprs.iter().zip(&self.args.optional).enumerate() {
+            columns.push(match arg.eval_array(batch, context) {
+                Err(_) if *optional => {
+                    failed.push(at);
+                    new_null_array(&self.columns[at], batch.rows())
+                }
+                values => values?,
+            });
+        }
         let keys: Vec<ArrayRef> = self.clause.partition_by.iter().map(|c| batch.column(*c).clone()).collect();
         let args = columns.len();
         columns.extend(batch.columns().iter().cloned());
         let mut chunk = Chunk::new(columns, args, batch.rows())?;
+        chunk.failed = failed;
         chunk.current =
             self.current.iter().map(|c| c.as_ref().map(|c| condition::flags(c, batch, context)).transpose()).collect::<Result<_>>()?;
         if let Some(order) = &self.order {

@@ -56,6 +56,8 @@ pub struct Chunk {
     pub fast: Vec<Fast>,
     /// Per variable: its condition on the current row alone, already evaluated.
     pub current: Vec<Option<Arc<Vec<bool>>>>,
+    /// Optional arguments that could not be evaluated for these rows.
+    pub failed: Vec<usize>,
     /// Sort bytes of the further ORDER BY columns.
     pub order: Option<crate::rows::EncodedRows>,
     rows: usize,
@@ -163,6 +165,7 @@ impl Chunks {
             .collect();
         let mut chunk = Chunk::new(columns, args, rows.len())?;
         chunk.current = current;
+        chunk.failed = self.chunks.iter().flat_map(|c| c.failed.iter().copied()).collect();
         *self = Self::default();
         let id = self.add(chunk);
         for (at, row) in rows.iter_mut().enumerate() {
