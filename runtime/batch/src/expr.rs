@@ -343,7 +343,8 @@ fn eval_case(branches: &[(Expr, Expr)], otherwise: &Expr, ty: &SqlType, batch: &
             break;
         }
         let whole = open.len() == rows;
-        let part = if whole { batch.clone() } else { take_used(batch, condition.into_iter().chain([result]), &UInt32Array::from(open.clone()))? };
+        let part =
+            if whole { batch.clone() } else { take_used(batch, condition.into_iter().chain([result]), &UInt32Array::from(open.clone()))? };
         let hits: Vec<usize> = match condition {
             None => (0..open.len()).collect(),
             Some(c) => {

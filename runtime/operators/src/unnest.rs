@@ -108,8 +108,12 @@ fn pick(collection: &ArrayRef, offsets: &OffsetBuffer<i32>, counts: Option<&Arra
     let total = (last - first) as usize;
     let whole = |row: usize| if collection.is_valid(row) { !spec.outer || len(row) > 0 } else { !spec.outer && len(row) == 0 };
     let in_place = counts.is_none() && (0..collection.len()).all(whole);
-    let mut picks =
-        Picks { rows: Vec::with_capacity(total), elements: vec![], ordinals: vec![], in_place: in_place.then_some((first as usize, total)) };
+    let mut picks = Picks {
+        rows: Vec::with_capacity(total),
+        elements: vec![],
+        ordinals: vec![],
+        in_place: in_place.then_some((first as usize, total)),
+    };
     for row in 0..collection.len() {
         let before = picks.rows.len();
         if in_place {
