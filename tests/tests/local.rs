@@ -139,7 +139,13 @@ fn the_model_finds_what_it_should() {
 
 /// Reads a topic of the run's broker until the run ends.
 fn read_input(bootstrap: &str, run: &mut Run) -> Vec<Sale> {
-    let config = [("bootstrap.servers", bootstrap), ("group.id", "test"), ("fetch.wait.max.ms", "10"), ("log_level", "0")];
+    let config = [
+        ("bootstrap.servers", bootstrap),
+        ("group.id", "test"),
+        ("enable.auto.commit", "false"),
+        ("fetch.wait.max.ms", "10"),
+        ("log_level", "0"),
+    ];
     let consumer: BaseConsumer = config.iter().fold(ClientConfig::new(), |mut c, (k, v)| c.set(*k, *v).clone()).create().unwrap();
     let mut partitions = TopicPartitionList::new();
     partitions.add_partition_offset("flink.sales.records", 0, Offset::Beginning).unwrap();
