@@ -12,7 +12,7 @@ use crate::join_rows::{SideKey, joined, nulls, passed, passing, rows_at};
 use crate::row_log::RowLog;
 use crate::rows::RowCodec;
 use crate::spec::IntervalJoinSpec;
-use crate::state::{SnapshotReader, SnapshotWriter, put_bytes, take_bytes, take_i64, take_row};
+use crate::state::{SnapshotReader, SnapshotWriter, key_prefix, put_bytes, take_bytes, take_i64, take_row};
 use crate::time::rowtimes;
 use crate::{Operator, Output};
 
@@ -313,6 +313,10 @@ impl Operator for IntervalJoin {
             }
         }
         Ok(())
+    }
+
+    fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {
+        key_prefix(key)
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {

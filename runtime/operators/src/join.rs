@@ -12,7 +12,7 @@ use sluice_batch::{Batch, Millis, Result, RowKind, SqlType};
 use crate::join_state::JoinState;
 use crate::rows::{EncodedRows, RowCodec, all_valid};
 use crate::spec::JoinSpec;
-use crate::state::{SnapshotReader, SnapshotWriter};
+use crate::state::{SnapshotReader, SnapshotWriter, key_prefix};
 use crate::{Operator, Output};
 
 /// Candidate pairs that are evaluated at once.
@@ -335,6 +335,10 @@ impl Operator for Join {
         self.sides[0].state.snapshot("left", out);
         self.sides[1].state.snapshot("right", out);
         Ok(())
+    }
+
+    fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {
+        key_prefix(key)
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {

@@ -69,6 +69,11 @@ impl SideKey {
         Ok(Self { columns: columns.clone(), not_null, codec: RowCodec::project(types, columns)? })
     }
 
+    /// Keys of all rows, also of those that match nothing.
+    pub fn encode_all(&self, batch: &Batch) -> Result<EncodedRows> {
+        self.codec.encode_columns(batch, &self.columns)
+    }
+
     pub fn encode(&self, batch: &Batch) -> Result<EncodedKeys> {
         Ok(EncodedKeys { keys: self.codec.encode_columns(batch, &self.columns)?, valid: all_valid(batch, &self.not_null) })
     }

@@ -7,7 +7,7 @@ use crate::join_rows::{SideKey, joined, nulls, passed, passing, rows_at};
 use crate::join_state::JoinState;
 use crate::rows::RowCodec;
 use crate::spec::LateralSnapshotSpec;
-use crate::state::{SnapshotReader, SnapshotWriter, take_bytes, take_i64};
+use crate::state::{SnapshotReader, SnapshotWriter, key_prefix, take_bytes, take_i64};
 use crate::time::rowtimes;
 use crate::time_buffer::TimeBuffer;
 use crate::{Operator, Output};
@@ -69,8 +69,8 @@ impl LateralSnapshotJoin {
             keys: [SideKey::new(&spec.join, 0)?, SideKey::new(&spec.join, 1)?],
             codec: RowCodec::new(&spec.join.right)?,
             table: JoinState::new(state_ttl),
-            changes: TimeBuffer::new(&spec.join.right)?,
-            waiting: TimeBuffer::new(&spec.join.left)?,
+            changes: TimeBuffer::new(&spec.join.right, &spec.join.right_keys)?,
+            waiting: TimeBuffer::new(&spec.join.left, &spec.join.left_keys)?,
             loaded: false,
             load_until,
             idle_timeout: millis("load_completed_idle_timeout")?,
@@ -242,6 +242,10 @@ impl Operator for LateralSnapshotJoin {
         self.table.snapshot("table", out);
         self.changes.snapshot("changes", out)?;
         self.waiting.snapshot("waiting", out)
+    }
+
+    fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {
+        key_prefix(key)
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {

@@ -27,6 +27,7 @@ mod session_aggregate;
 mod session_tvf;
 mod sessions;
 mod set_operation;
+pub mod shard;
 mod sort;
 pub mod spec;
 pub mod state;
@@ -114,6 +115,15 @@ pub trait Operator: Send {
     /// Writes all state, so that a new operator of the same spec goes on from it. Stateless operators write nothing.
     fn snapshot(&self, _out: &mut state::SnapshotWriter) -> Result<()> {
         Ok(())
+    }
+
+    /// The part of a row's key in a state table that says which shard the row belongs to: the columns by which rows are exchanged
+    /// between tasks, as [`rows::RowCodec`] writes them. Nothing: every task gets the row.
+    ///
+    /// # Errors
+    /// If the key is not one that [`Operator::snapshot`] writes.
+    fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {
+        Ok(key)
     }
 
     /// Reads what [`Operator::snapshot`] wrote, before the first batch.

@@ -7,7 +7,7 @@ use crate::aggregates::Aggregates;
 use crate::rows::RowCodec;
 use crate::sessions::Sessions;
 use crate::spec::{WindowAggregateSpec, WindowInput};
-use crate::state::{SnapshotReader, SnapshotWriter, put_bytes, take_i64, take_row};
+use crate::state::{SnapshotReader, SnapshotWriter, key_prefix, put_bytes, take_i64, take_row};
 use crate::time::{Zone, rowtimes};
 use crate::window_output::WindowOutput;
 use crate::{Operator, Output};
@@ -182,6 +182,10 @@ impl Operator for SessionAggregate {
             out.put("sessions", id, value);
         }
         Ok(())
+    }
+
+    fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {
+        key_prefix(key)
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {

@@ -8,7 +8,7 @@ use sluice_batch::{Batch, Error, Millis, Result, RowKind, WATERMARK_NONE};
 use crate::rows::RowCodec;
 use crate::sessions::Sessions;
 use crate::spec::WindowTvfSpec;
-use crate::state::{SnapshotReader, SnapshotWriter, put_bytes, take_bytes, take_i64, take_row};
+use crate::state::{SnapshotReader, SnapshotWriter, key_prefix, put_bytes, take_bytes, take_i64, take_row};
 use crate::time::{Zone, to_millis};
 use crate::window_output::WindowOutput;
 use crate::{Operator, Output};
@@ -144,6 +144,10 @@ impl Operator for SessionTvf {
             out.put("sessions", id, value);
         }
         Ok(())
+    }
+
+    fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {
+        key_prefix(key)
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {

@@ -67,6 +67,12 @@ pub fn take_row<'a>(input: &mut &'a [u8]) -> Result<&'a [u8]> {
     take_bytes(input, len as usize)
 }
 
+/// The byte string that [`put_bytes`] wrote at the front of a table's key: what most operators partition their state by. Tables of
+/// one row have an empty key and no prefix.
+pub fn key_prefix(mut key: &[u8]) -> Result<&[u8]> {
+    if key.is_empty() { Ok(key) } else { take_row(&mut key) }
+}
+
 /// Writes a byte string with its length before it.
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());

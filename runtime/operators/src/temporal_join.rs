@@ -10,7 +10,7 @@ use crate::join_rows::{EncodedKeys, SideKey, joined, nulls, passed, passing, row
 use crate::row_log::RowLog;
 use crate::rows::RowCodec;
 use crate::spec::TemporalJoinSpec;
-use crate::state::{SnapshotReader, SnapshotWriter, put_bytes, take_bytes, take_i64, take_row};
+use crate::state::{SnapshotReader, SnapshotWriter, key_prefix, put_bytes, take_bytes, take_i64, take_row};
 use crate::time::rowtimes;
 use crate::time_buffer::{Due, TimeBuffer};
 use crate::{Operator, Output};
@@ -59,7 +59,7 @@ impl TemporalJoin {
         Ok(Self {
             left_key: SideKey::new(&spec.join, 0)?,
             right_key: SideKey::new(&spec.join, 1)?,
-            waiting: TimeBuffer::new(&spec.join.left)?,
+            waiting: TimeBuffer::new(&spec.join.left, &spec.join.left_keys)?,
             codec: RowCodec::new(&spec.join.right)?,
             keys: KeyMap::default(),
             versions: vec![],
@@ -243,6 +243,10 @@ impl Operator for TemporalJoin {
             }
         }
         Ok(())
+    }
+
+    fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {
+        key_prefix(key)
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {

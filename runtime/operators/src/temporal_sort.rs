@@ -23,7 +23,7 @@ impl TemporalSort {
     pub fn new(spec: TemporalSortSpec) -> Result<Self> {
         Ok(Self {
             then_by: RowCodec::sorted(&spec.input, &spec.then_by)?,
-            buffer: TimeBuffer::new(&spec.input)?,
+            buffer: TimeBuffer::new(&spec.input, &[])?,
             last: WATERMARK_NONE,
             late: 0,
             spec,

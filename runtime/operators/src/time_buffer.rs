@@ -5,13 +5,16 @@ use sluice_batch::{Batch, Millis, Result, RowKind, SqlType};
 
 use crate::rows::RowCodec;
 use crate::session_tvf::row_kind;
-use crate::state::{SnapshotReader, SnapshotWriter, take_bytes, take_i64};
+use crate::state::{SnapshotReader, SnapshotWriter, put_bytes, take_bytes, take_i64, take_row};
 
 /// Parts larger than this are not merged any more.
 const LARGE: usize = 4096;
 
 pub struct TimeBuffer {
     codec: RowCodec,
+    /// The columns by which the owner partitions its state; they are at the front of keys in snapshots.
+    key: Vec<usize>,
+    key_codec: RowCodec,
     /// Each in order of time; parts are in order of arrival.
     parts: Vec<Part>,
     /// The arrival number of the next row.
@@ -58,8 +61,9 @@ fn merge(parts: Vec<Part>) -> Result<Due> {
 }
 
 impl TimeBuffer {
-    pub fn new(types: &[SqlType]) -> Result<Self> {
-        Ok(Self { codec: RowCodec::new(types)?, parts: vec![], next: 0 })
+    /// `key`: the columns by which the owner partitions its state.
+    pub fn new(types: &[SqlType], key: &[usize]) -> Result<Self> {
+        Ok(Self { codec: RowCodec::new(types)?, key: key.to_vec(), key_codec: RowCodec::project(types, key)?, parts: vec![], next: 0 })
     }
 
     /// Adds rows with their times.
@@ -118,11 +122,15 @@ impl TimeBuffer {
     pub fn snapshot(&self, table: &'static str, out: &mut SnapshotWriter) -> Result<()> {
         for part in &self.parts {
             let rows = self.codec.encode(part.batch.columns())?;
+            let keys = self.key_codec.encode_columns(&part.batch, &self.key)?;
             for (row, (time, number)) in part.order.iter().enumerate() {
+                let mut key = vec![];
+                put_bytes(&mut key, keys.get(row));
+                key.extend_from_slice(&number.to_be_bytes());
                 let mut value = time.to_be_bytes().to_vec();
                 value.push(part.batch.kind(row) as u8);
                 value.extend_from_slice(rows.get(row));
-                out.put(table, number.to_be_bytes().to_vec(), value);
+                out.put(table, key, value);
             }
         }
         Ok(())
@@ -131,6 +139,7 @@ impl TimeBuffer {
     pub fn restore(&mut self, table: &str, input: &SnapshotReader<'_>) -> Result<()> {
         let (mut order, mut kinds, mut rows) = (vec![], vec![], vec![]);
         for (mut key, mut value) in input.rows(table) {
+            take_row(&mut key)?;
             order.push((take_i64(&mut value)?, take_i64(&mut key)? as u64));
             kinds.push(row_kind(take_bytes(&mut value, 1)?[0])?);
             rows.push(value);
@@ -154,7 +163,7 @@ mod tests {
     #[test]
     fn rows_leave_in_order() {
         let t = types("bigint string");
-        let mut buffer = TimeBuffer::new(&t).unwrap();
+        let mut buffer = TimeBuffer::new(&t, &[1]).unwrap();
         buffer.push(batch(&t, "5 a; 3 b; 9 c"), &[5, 3, 9]).unwrap();
         buffer.push(batch(&t, "-D 3 d; 7 e"), &[3, 7]).unwrap();
         assert!(buffer.take(2).unwrap().is_none());
@@ -169,7 +178,7 @@ mod tests {
     #[test]
     fn few_parts() {
         let t = types("bigint");
-        let mut buffer = TimeBuffer::new(&t).unwrap();
+        let mut buffer = TimeBuffer::new(&t, &[]).unwrap();
         for i in 0..1000 {
             buffer.push(batch(&t, "1"), &[1000 - i]).unwrap();
         }

@@ -10,7 +10,7 @@ use sluice_batch::{Batch, Error, Millis, Result, RowKind};
 use crate::group_index::KeyMap;
 use crate::rows::{Changelog, EncodedRows, RowCodec};
 use crate::spec::{RankKind, TopNSpec};
-use crate::state::{SnapshotReader, SnapshotWriter, put_bytes, take_i64, take_row};
+use crate::state::{SnapshotReader, SnapshotWriter, key_prefix, put_bytes, take_i64, take_row};
 use crate::{Operator, Output};
 
 pub struct TopN {
@@ -413,6 +413,10 @@ impl Operator for TopN {
             }
         }
         Ok(())
+    }
+
+    fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {
+        key_prefix(key)
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {

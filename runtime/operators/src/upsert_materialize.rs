@@ -9,7 +9,7 @@ use crate::group_index::KeyMap;
 use crate::rows::{Changelog, RowCodec};
 use crate::session_tvf::row_kind;
 use crate::spec::UpsertMaterializeSpec;
-use crate::state::{SnapshotReader, SnapshotWriter, put_bytes, take_bytes, take_i64, take_row};
+use crate::state::{SnapshotReader, SnapshotWriter, key_prefix, put_bytes, take_bytes, take_i64, take_row};
 use crate::{Operator, Output};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,13 +263,18 @@ impl Operator for UpsertMaterialize {
             }
         }
         for (at, (slot, kind, id, row)) in self.pending.iter().enumerate() {
-            let mut value = vec![*kind as u8];
-            put_bytes(&mut value, self.map.key(*slot));
+            let (mut key, mut value) = (vec![], vec![*kind as u8]);
+            put_bytes(&mut key, self.map.key(*slot));
+            key.extend_from_slice(&(at as u64).to_be_bytes());
             put_bytes(&mut value, id);
             put_bytes(&mut value, row);
-            out.put("pending", (at as u64).to_be_bytes().to_vec(), value);
+            out.put("pending", key, value);
         }
         Ok(())
+    }
+
+    fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {
+        key_prefix(key)
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {
@@ -283,11 +288,15 @@ impl Operator for UpsertMaterialize {
             self.history[slot].insert(at, id, row);
             self.next = self.next.max(at + 1);
         }
-        for (_, mut value) in input.rows("pending") {
+        let mut pending = vec![];
+        for (mut key, mut value) in input.rows("pending") {
             let kind = row_kind(take_bytes(&mut value, 1)?[0])?;
-            let slot = self.slot(take_row(&mut value)?, 0);
-            self.pending.push((slot, kind, take_row(&mut value)?.into(), take_row(&mut value)?.into()));
+            let slot = self.slot(take_row(&mut key)?, 0);
+            let at = take_i64(&mut key)?;
+            pending.push((at, (slot, kind, take_row(&mut value)?.into(), take_row(&mut value)?.into())));
         }
+        pending.sort_by_key(|p| p.0);
+        self.pending.extend(pending.into_iter().map(|p| p.1));
         Ok(())
     }
 }

@@ -76,6 +76,11 @@ impl WindowAggregate {
         Zone::new(self.spec.ltz || self.proctime(), context.time_zone)
     }
 
+    /// How much of a key of the index is time.
+    fn time_bytes(&self) -> usize {
+        if self.grid.is_some() { TIME_BYTES } else { 2 * TIME_BYTES }
+    }
+
     fn proctime(&self) -> bool {
         matches!(self.spec.window, WindowInput::Assign { proctime: true, .. })
     }
@@ -168,7 +173,7 @@ impl WindowAggregate {
                 Some(grid) => ends.iter().map(|e| grid.start(*e)).collect(),
                 None => shown.iter().map(|s| key_time(&self.index.map().key(*s)[TIME_BYTES..])).collect(),
             };
-            let skip = if self.grid.is_some() { TIME_BYTES } else { 2 * TIME_BYTES };
+            let skip = self.time_bytes();
             let keys = self.keys.decode(shown.iter().map(|s| &self.index.map().key(*s)[skip..]))?;
             let results = self.aggregates.evaluate(&shown)?;
             out.emit(self.output.batch(keys, results, &starts, &ends, zone, out.now())?);
@@ -319,6 +324,11 @@ impl Operator for WindowAggregate {
             out.put("slices", self.index.map().key(*slot).to_vec(), value);
         }
         Ok(())
+    }
+
+    /// Slices are kept by time first, then key.
+    fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {
+        Ok(key.get(self.time_bytes()..).unwrap_or_default())
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {

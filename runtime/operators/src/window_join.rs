@@ -11,7 +11,7 @@ use crate::group_index::KeyMap;
 use crate::join_rows::{SideKey, joined, nulls, passed, passing, rows_at};
 use crate::rows::RowCodec;
 use crate::spec::WindowJoinSpec;
-use crate::state::{SnapshotReader, SnapshotWriter, take_i64};
+use crate::state::{SnapshotReader, SnapshotWriter, key_prefix, put_bytes, take_i64, take_row};
 use crate::time::{Zone, null_rowtime, to_millis};
 use crate::windows::is_fired;
 use crate::{Operator, Output};
@@ -174,8 +174,11 @@ impl Operator for WindowJoin {
                 let mut number: u64 = 0;
                 for batch in &sides[side] {
                     let rows = self.codecs[side].encode(batch.columns())?;
+                    let keys = self.keys[side].encode_all(batch)?;
                     for row in 0..batch.rows() {
-                        let mut key = end.to_be_bytes().to_vec();
+                        let mut key = vec![];
+                        put_bytes(&mut key, keys.get(row));
+                        key.extend_from_slice(&end.to_be_bytes());
                         key.extend_from_slice(&number.to_be_bytes());
                         out.put(table, key, rows.get(row).to_vec());
                         number += 1;
@@ -186,14 +189,21 @@ impl Operator for WindowJoin {
         Ok(())
     }
 
+    fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {
+        key_prefix(key)
+    }
+
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {
         for (side, table) in ["left", "right"].into_iter().enumerate() {
-            let mut by_end: BTreeMap<Millis, BTreeMap<i64, &[u8]>> = BTreeMap::new();
+            let mut by_end: BTreeMap<Millis, Vec<(i64, &[u8])>> = BTreeMap::new();
             for (mut key, row) in input.rows(table) {
-                by_end.entry(take_i64(&mut key)?).or_default().insert(take_i64(&mut key)?, row);
+                take_row(&mut key)?;
+                by_end.entry(take_i64(&mut key)?).or_default().push((take_i64(&mut key)?, row));
             }
-            for (end, rows) in by_end {
-                let batch = Batch::new(self.codecs[side].decode(rows.values().copied())?, rows.len());
+            for (end, mut rows) in by_end {
+                // Numbers are of the task that wrote them: they order the rows of a key.
+                rows.sort_by_key(|r| r.0);
+                let batch = Batch::new(self.codecs[side].decode(rows.iter().map(|r| r.1))?, rows.len());
                 self.windows.entry(end).or_default()[side].push(batch);
             }
         }

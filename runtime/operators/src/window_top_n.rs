@@ -11,7 +11,7 @@ use sluice_batch::{Batch, EvalContext, Millis, Result, SqlType, TypeKind, WATERM
 use crate::group_index::KeyMap;
 use crate::rows::RowCodec;
 use crate::spec::{DeduplicateSpec, RankKind, WindowTopNSpec};
-use crate::state::{SnapshotReader, SnapshotWriter, put_bytes, take_i64, take_row};
+use crate::state::{SnapshotReader, SnapshotWriter, key_prefix, put_bytes, take_i64, take_row};
 use crate::time::{Zone, null_rowtime, to_millis};
 use crate::windows::is_fired;
 use crate::{Operator, Output};
@@ -218,6 +218,11 @@ impl Operator for WindowTopN {
             }
         }
         Ok(())
+    }
+
+    /// Behind the window's end.
+    fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {
+        key_prefix(key.get(8..).unwrap_or_default())
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {

@@ -20,7 +20,7 @@ use sluice_batch::{Batch, Datum, Error, EvalContext, Expr, Millis, Result, SqlTy
 use crate::group_index::GroupIndex;
 use crate::rows::RowCodec;
 use crate::spec::MatchSpec;
-use crate::state::{SnapshotReader, SnapshotWriter};
+use crate::state::{SnapshotReader, SnapshotWriter, key_prefix};
 use crate::time::to_millis;
 use crate::{Operator, Output};
 use condition::{Args, Condition, Prefixes, Slot, View};
@@ -385,6 +385,10 @@ impl Operator for MatchRecognize {
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
         self.write_rows(out)
+    }
+
+    fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {
+        key_prefix(key)
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {

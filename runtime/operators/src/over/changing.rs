@@ -12,7 +12,7 @@ use crate::aggregates::rows_equal;
 use crate::group_index::KeyMap;
 use crate::rows::RowCodec;
 use crate::spec::OverSpec;
-use crate::state::{SnapshotReader, SnapshotWriter, put_bytes, take_i64, take_row};
+use crate::state::{SnapshotReader, SnapshotWriter, key_prefix, put_bytes, take_i64, take_row};
 use crate::{Operator, Output};
 
 pub struct ChangingOver {
@@ -214,6 +214,10 @@ impl Operator for ChangingOver {
             }
         }
         Ok(())
+    }
+
+    fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {
+        key_prefix(key)
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {

@@ -13,7 +13,7 @@ use sluice_batch::{Batch, Error, Millis, Result, WATERMARK_MAX};
 use crate::group_index::GroupIndex;
 use crate::rows::RowCodec;
 use crate::spec::{OverSpec, OverTime};
-use crate::state::{SnapshotReader, SnapshotWriter};
+use crate::state::{SnapshotReader, SnapshotWriter, key_prefix};
 use crate::time::rowtimes;
 use crate::time_buffer::TimeBuffer;
 use crate::{Operator, Output};
@@ -59,7 +59,7 @@ impl Over {
             keys: RowCodec::project(&spec.input, &spec.partition_by)?,
             index: GroupIndex::new(spec.partition_by.iter().map(|c| &spec.input[*c]))?,
             calls: Calls::new(&spec.input, &spec.calls, extent, spec.time != OverTime::Proctime || ranged)?,
-            buffer: TimeBuffer::new(&spec.input)?,
+            buffer: TimeBuffer::new(&spec.input, &spec.partition_by)?,
             late: 0,
             last_cleanup: 0,
             last_sweep: Millis::MIN,
@@ -199,6 +199,10 @@ impl Operator for Over {
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
         self.buffer.snapshot("waiting", out)?;
         self.calls.snapshot(self.index.map(), out)
+    }
+
+    fn shard_key<'k>(&self, table: &str, key: &'k [u8]) -> Result<&'k [u8]> {
+        if table == "partitions" { Ok(key) } else { key_prefix(key) }
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {
