@@ -96,7 +96,9 @@ mod tests {
         let t = types("int string");
         let mut partitioner = Partitioner::new(&t, &[1], 3).unwrap();
         let mut parts = vec![vec![]; 3];
-        partitioner.split(batch(&t, "1 a; -D 2 b; 3 a; 4 c; 5 d; 6 NULL; 7 a; 8 b"), |task, rows| parts[task as usize].extend(print(&rows))).unwrap();
+        partitioner
+            .split(batch(&t, "1 a; -D 2 b; 3 a; 4 c; 5 d; 6 NULL; 7 a; 8 b"), |task, rows| parts[task as usize].extend(print(&rows)))
+            .unwrap();
         assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), 8);
         let of = |key: &str| parts.iter().map(|p| p.iter().filter(|r| r.ends_with(key)).cloned().collect::<Vec<_>>()).collect::<Vec<_>>();
         assert!(of(" a").contains(&vec!["+I 1 a".to_owned(), "+I 3 a".to_owned(), "+I 7 a".to_owned()]));
