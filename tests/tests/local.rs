@@ -171,9 +171,7 @@ fn the_demo_prints_the_matches_of_its_input() {
     let (_, rest) = line.split_once("Kafka broker on ").unwrap_or_else(|| panic!("no address in {line:?}"));
     let bootstrap = rest.split_whitespace().next().unwrap().to_owned();
     let stdout = run.stdout();
-    let printed = std::thread::spawn(move || {
-        stdout.lines().map(Result::unwrap).collect::<Vec<String>>()
-    });
+    let printed = std::thread::spawn(move || stdout.lines().map(Result::unwrap).collect::<Vec<String>>());
     let sales = read_input(&bootstrap, &mut run);
     assert_eq!(run.end(Duration::from_secs(5)).0, Some(0));
     let lines = printed.join().unwrap();
