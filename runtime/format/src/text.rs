@@ -160,7 +160,15 @@ pub(crate) fn raw_timestamp(days: i64, nanos: i64, precision: u8) -> Option<i64>
     }
 }
 
+#[inline]
 fn push_padded(out: &mut Vec<u8>, value: i64, width: usize) {
+    let digit = |unit: i64| b'0' + (value / unit % 10) as u8;
+    match (width, value) {
+        (2, 0..=99) => return out.extend_from_slice(&[digit(10), digit(1)]),
+        (3, 0..=999) => return out.extend_from_slice(&[digit(100), digit(10), digit(1)]),
+        (4, 0..=9999) => return out.extend_from_slice(&[digit(1000), digit(100), digit(10), digit(1)]),
+        _ => {}
+    }
     let mut buffer = itoa::Buffer::new();
     let text = buffer.format(value).as_bytes();
     out.extend(std::iter::repeat_n(b'0', width.saturating_sub(text.len())));
@@ -192,6 +200,9 @@ fn write_nanos_of_day(out: &mut Vec<u8>, nanos: i64) {
     if fraction > 0 {
         out.push(b'.');
         let mut width = 9;
+        if fraction % 1_000_000 == 0 {
+            (fraction, width) = (fraction / 1_000_000, 3);
+        }
         while fraction % 10 == 0 {
             fraction /= 10;
             width -= 1;

@@ -133,6 +133,15 @@ pub enum Val {
     Other(Datum),
 }
 
+impl Val {
+    fn int(self) -> Option<i64> {
+        match self {
+            Self::Int(v) => Some(v),
+            _ => None,
+        }
+    }
+}
+
 /// The rows of a key, which variable has which, and the row that is tried.
 pub struct View<'a> {
     pub key: &'a KeyRows,
@@ -204,10 +213,30 @@ impl View<'_> {
             Slot::Navigate { variables, last, offset, arg, ty } => {
                 Ok(self.navigate(variables, *last, *offset).map_or(Val::Null, |row| self.value(row, *arg, ty)))
             }
-            Slot::Prefix { variables, prefix, kind, ty } => Ok(self.prefix(variables, *prefix, *kind, ty)),
+            Slot::Prefix { variables, prefix, kind, ty } => Ok(self.prefix(variables, *prefix, *kind, ty).map_or(Val::Null, Val::Int)),
             Slot::Aggregate { variables, function, args, ty } => self.aggregate(variables, function.as_ref(), args, ty),
             Slot::Rowtime(ty) => Ok(Val::Int(timestamp(self.time, ty))),
             Slot::Proctime(ty) => Ok(Val::Int(timestamp(self.context.now, ty))),
+        }
+    }
+
+    /// A slot whose values are [`Val::Int`].
+    #[inline]
+    fn slot_int(&self, slot: &Slot) -> Result<Option<i64>> {
+        match slot {
+            Slot::Navigate { variables, last, offset, arg, ty } => {
+                Ok(self.navigate(variables, *last, *offset).and_then(|row| self.value_int(row, *arg, ty)))
+            }
+            Slot::Prefix { variables, prefix, kind, ty } => Ok(self.prefix(variables, *prefix, *kind, ty)),
+            _ => Ok(self.slot(slot)?.int()),
+        }
+    }
+
+    #[inline]
+    fn value_int(&self, row: RowRef, arg: usize, ty: &SqlType) -> Option<i64> {
+        match &self.chunks.get(row.chunk).fast[arg] {
+            Fast::Int(a) => a.is_valid(row.at as usize).then(|| a.value(row.at as usize)),
+            _ => self.value(row, arg, ty).int(),
         }
     }
 
@@ -225,7 +254,7 @@ impl View<'_> {
         }
     }
 
-    fn prefix(&self, variables: &[usize], prefix: usize, kind: PrefixKind, ty: &SqlType) -> Val {
+    fn prefix(&self, variables: &[usize], prefix: usize, kind: PrefixKind, ty: &SqlType) -> Option<i64> {
         let prefix = &self.key.prefixes[prefix];
         let (sum, count) = match variables {
             [] => prefix.range(0, self.end() + usize::from(self.candidate.is_some())),
@@ -238,10 +267,10 @@ impl View<'_> {
                 .fold((0i64, 0), |(s, c), (s1, c1)| (s.wrapping_add(s1), c + c1)),
         };
         match kind {
-            PrefixKind::Count => Val::Int(count),
-            _ if count == 0 => Val::Null,
-            PrefixKind::Sum => Val::Int(wrap(sum, &ty.kind)),
-            PrefixKind::Avg => Val::Int(wrap(sum / count, &ty.kind)),
+            PrefixKind::Count => Some(count),
+            _ if count == 0 => None,
+            PrefixKind::Sum => Some(wrap(sum, &ty.kind)),
+            PrefixKind::Avg => Some(wrap(sum / count, &ty.kind)),
         }
     }
 
@@ -316,7 +345,8 @@ enum Node {
     Slot(usize),
     Const(Val),
     Arith(Arith, TypeKind, Box<Node>, Box<Node>),
-    Compare(Compare, Box<Node>, Box<Node>),
+    /// The flag: both sides are integers, or numbers behind a date or time.
+    Compare(Compare, bool, Box<Node>, Box<Node>),
     And(Vec<Node>),
     Or(Vec<Node>),
     Not(Box<Node>),
@@ -365,7 +395,39 @@ impl Condition {
     /// Whether the condition holds; NULL does not.
     #[inline]
     pub fn holds(&self, view: &View<'_>) -> Result<bool> {
-        Ok(self.eval(&self.node, view)? == Val::Bool(true))
+        Ok(self.truth(&self.node, view)? == Some(true))
+    }
+
+    /// A node of type BOOLEAN; `None` is NULL. Comparisons of integers, which most conditions are, need no [`Val`].
+    fn truth(&self, node: &Node, view: &View<'_>) -> Result<Option<bool>> {
+        if let Node::Compare(op, true, l, r) = node {
+            return Ok(match (self.int(l, view)?, self.int(r, view)?) {
+                (Some(a), Some(b)) => Some(op.test(a.cmp(&b))),
+                _ => None,
+            });
+        }
+        Ok(match self.eval(node, view)? {
+            Val::Bool(b) => Some(b),
+            _ => None,
+        })
+    }
+
+    /// A node whose values are [`Val::Int`]; `None` is NULL.
+    fn int(&self, node: &Node, view: &View<'_>) -> Result<Option<i64>> {
+        Ok(match node {
+            Node::Const(Val::Int(v)) => Some(*v),
+            Node::Same(n) => self.int(n, view)?,
+            Node::Slot(i) => view.slot_int(&self.slots[*i])?,
+            Node::Arith(op, kind, l, r) => match (self.int(l, view)?, self.int(r, view)?) {
+                (Some(a), Some(b)) => Some(op.apply(a, b, kind)),
+                _ => None,
+            },
+            Node::Known { slot, arg, ty, .. } => match view.slot_row(&self.slots[*slot]) {
+                Some(row) if !view.chunks.get(row.chunk).failed.contains(arg) => view.value_int(row, *arg, ty),
+                _ => self.eval(node, view)?.int(),
+            },
+            _ => self.eval(node, view)?.int(),
+        })
     }
 
     fn eval(&self, node: &Node, view: &View<'_>) -> Result<Val> {
@@ -374,17 +436,10 @@ impl Condition {
             Node::Const(v) => v.clone(),
             Node::Same(n) => self.eval(n, view)?,
             Node::Arith(op, kind, l, r) => match (self.eval(l, view)?, self.eval(r, view)?) {
-                (Val::Int(a), Val::Int(b)) => Val::Int(wrap(
-                    match op {
-                        Arith::Add => a.wrapping_add(b),
-                        Arith::Sub => a.wrapping_sub(b),
-                        Arith::Mul => a.wrapping_mul(b),
-                    },
-                    kind,
-                )),
+                (Val::Int(a), Val::Int(b)) => Val::Int(op.apply(a, b, kind)),
                 _ => Val::Null,
             },
-            Node::Compare(op, l, r) => match (self.eval(l, view)?, self.eval(r, view)?) {
+            Node::Compare(op, _, l, r) => match (self.eval(l, view)?, self.eval(r, view)?) {
                 (Val::Int(a), Val::Int(b)) => Val::Bool(op.test(a.cmp(&b))),
                 (Val::Float(a), Val::Float(b)) => a.partial_cmp(&b).map_or(Val::Bool(matches!(op, Compare::Ne)), |o| Val::Bool(op.test(o))),
                 _ => Val::Null,
@@ -440,6 +495,18 @@ impl Condition {
             .collect::<Result<_>>()?;
         let result = function.eval(&columns, 1, ty, view.context)?;
         Ok(from_datum(sluice_batch::datum::from_array(result.array(), 0, ty)))
+    }
+}
+
+impl Arith {
+    #[inline]
+    fn apply(self, a: i64, b: i64, kind: &TypeKind) -> i64 {
+        let value = match self {
+            Self::Add => a.wrapping_add(b),
+            Self::Sub => a.wrapping_sub(b),
+            Self::Mul => a.wrapping_mul(b),
+        };
+        wrap(value, kind)
     }
 }
 
@@ -505,8 +572,10 @@ fn call(expr: &Expr, function: &Arc<dyn ScalarFunction>, operands: &[Expr], slot
         ([l, r], Some(op), _) if l.ty.kind.is_integer() && r.ty.kind.is_integer() && ty.kind.is_integer() => {
             Node::Arith(op, ty.kind.clone(), boxed(l), boxed(r))
         }
-        ([l, r], _, Some(op)) if comparable(&l.ty.kind, &r.ty.kind) => Node::Compare(op, boxed(l), boxed(r)),
-        ([one], ..) if function.name() == "CAST" && widens(&one.ty.kind, &ty.kind) => Node::Same(boxed(one)),
+        ([l, r], _, Some(op)) if comparable(&l.ty.kind, &r.ty.kind) => {
+            Node::Compare(op, !l.ty.kind.is_approximate_numeric(), boxed(l), boxed(r))
+        }
+        ([one], ..) if function.name().starts_with("CAST[") && widens(&one.ty.kind, &ty.kind) => Node::Same(boxed(one)),
         _ => {
             let values = operands.iter().map(|a| (node(a, slots, args), a.ty.clone())).collect();
             let by_row = Node::Call { function: function.clone(), args: values, ty: ty.clone() };

@@ -165,7 +165,8 @@ impl Matcher {
                 }
             }
         }
-        for (state, at) in std::mem::take(&mut scratch.edges) {
+        for i in 0..scratch.edges.len() {
+            let (state, at) = scratch.edges[i];
             let edge = &self.program.states[state][at];
             let from = scratch.bounds.len();
             scratch.bounds.extend_from_slice(bounds);
