@@ -1,6 +1,7 @@
 //! A task: one thread that polls sources and pushes what they give through the operators into the sinks.
 
 pub mod clock;
+mod memory;
 pub mod pipeline;
 mod snapshot;
 pub mod stats;
@@ -79,7 +80,7 @@ pub fn run(
     pipeline.start(graph, &|identity| snapshot::has_values(options.restore.as_ref(), identity))?;
     let end_time = options.savepoint_at_end.is_none();
     let started = Instant::now();
-    let (mut committed, mut ticked) = (Instant::now(), 0);
+    let (mut committed, mut ticked, mut trim) = (Instant::now(), 0, memory::Trim::default());
     let ended = loop {
         if stop.load(Ordering::Relaxed) || options.duration.is_some_and(|d| started.elapsed() >= d) {
             break Ended::Stopped;
@@ -91,6 +92,7 @@ pub fn run(
             ticked = now;
             pipeline.tick(now)?;
             report(&inputs, stats);
+            trim.note(now, stats.rows_in());
         }
         if inputs.iter().all(|i| i.ended) {
             break Ended::Finished;
