@@ -57,6 +57,28 @@ pub struct ScanRequest {
     pub force_bounded: bool,
     /// `table.local-time-zone`
     pub time_zone: chrono_tz::Tz,
+    /// Which splits to read if several tasks read the table.
+    pub share: Share,
+}
+
+/// One task's part of a table's splits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// From 0.
+    pub task: usize,
+    pub tasks: usize,
+}
+
+impl Share {
+    /// Everything.
+    pub const ALL: Self = Self { task: 0, tasks: 1 };
+
+    /// Whether split `number` of a group of splits (a topic) is this task's. Groups begin at different tasks, so that many topics of
+    /// few partitions are spread, too (Flink: `KafkaSourceEnumerator.getSplitOwner`).
+    pub fn has(self, group: &str, number: usize) -> bool {
+        let first = group.bytes().fold(0usize, |h, b| h.wrapping_mul(31).wrapping_add(usize::from(b))) >> 4;
+        (first % self.tasks + number) % self.tasks == self.task
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +233,14 @@ pub fn readable_metadata(table: &TableSpec) -> Result<Vec<Field>> {
 /// If the outside cannot be reached or refuses.
 pub fn open_source(table: &TableSpec, request: &ScanRequest) -> Result<Box<dyn Source>> {
     (registry::source(table)?.open)(table, request).map_err(|e| e.context(format!("reading table '{}'", table.name)))
+}
+
+/// Whether a task reads anything of a table. Tables without splits are read by the first task.
+///
+/// # Errors
+/// As [`source_info`].
+pub fn has_share(table: &TableSpec, share: Share) -> Result<bool> {
+    Ok(share.task == 0 || registry::source(table)?.splits)
 }
 
 /// Connects to the outside for writing.

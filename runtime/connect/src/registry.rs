@@ -19,6 +19,8 @@ pub(crate) struct SourceFactory {
     pub info: fn(&TableSpec) -> Result<SourceInfo>,
     pub metadata: fn(&TableSpec) -> Result<Vec<Field>>,
     pub open: fn(&TableSpec, &ScanRequest) -> Result<Box<dyn Source>>,
+    /// Several tasks can read it together ([`ScanRequest::share`]).
+    pub splits: bool,
 }
 
 pub(crate) struct SinkFactory {

@@ -11,6 +11,7 @@ use sluice_plan::{Graph, NodeKind};
 use sluice_sql::relation::Schema;
 use sluice_state::{OperatorState, Tables};
 
+use crate::task::exchange::{Message, Outlet};
 use crate::task::stats::Stats;
 
 /// Where the rows of a bare SELECT go.
@@ -46,11 +47,13 @@ struct Stage {
 }
 
 enum Work {
-    /// A source or VALUES: rows come from outside.
+    /// A source, VALUES or the receiving end of an exchange: rows come from outside.
     Entry,
     Operator(Box<dyn Operator>),
     Sink(Box<dyn Sink>),
     Client(Schema),
+    /// The sending end of an exchange.
+    Outlet(Box<Outlet>),
 }
 
 #[derive(Clone, Copy)]
@@ -59,29 +62,42 @@ struct InputTime {
     idle: bool,
 }
 
+impl Stage {
+    fn new(work: Work, inputs: usize) -> Self {
+        Self {
+            wants_ticks: matches!(&work, Work::Operator(o) if o.wants_ticks()),
+            work,
+            consumers: vec![],
+            inputs: vec![InputTime { watermark: WATERMARK_NONE, idle: false }; inputs.max(1)],
+            watermark: WATERMARK_NONE,
+            forwarded: WATERMARK_NONE,
+            idle: false,
+        }
+    }
+}
+
 impl Pipeline {
-    /// Makes the operators and opens the sinks.
+    /// Makes the operators and opens the sinks, of those nodes only that run here.
     ///
     /// # Errors
     /// If an operator is not supported or a sink cannot be opened.
-    pub fn open(graph: &Graph, context: EvalContext, client: Box<dyn Client>, stats: Arc<Stats>) -> Result<Self> {
+    pub fn open(
+        graph: &Graph,
+        context: EvalContext,
+        client: Box<dyn Client>,
+        stats: Arc<Stats>,
+        runs: &dyn Fn(usize) -> bool,
+    ) -> Result<Self> {
         let mut stages = Vec::with_capacity(graph.nodes.len());
-        for node in &graph.nodes {
+        for (at, node) in graph.nodes.iter().enumerate() {
             let work = match &node.kind {
+                _ if !runs(at) => Work::Entry,
                 NodeKind::Source { .. } | NodeKind::Values { .. } => Work::Entry,
                 NodeKind::Operator(spec) => Work::Operator(sluice_operators::spec::build(spec)?),
                 NodeKind::Sink { table } => Work::Sink(sluice_connect::open_sink(table, context.time_zone)?),
                 NodeKind::Client => Work::Client(node.schema.clone()),
             };
-            stages.push(Stage {
-                wants_ticks: matches!(&work, Work::Operator(o) if o.wants_ticks()),
-                work,
-                consumers: vec![],
-                inputs: vec![InputTime { watermark: WATERMARK_NONE, idle: false }; node.inputs.len().max(1)],
-                watermark: WATERMARK_NONE,
-                forwarded: WATERMARK_NONE,
-                idle: false,
-            });
+            stages.push(Stage::new(work, node.inputs.len()));
         }
         for (at, node) in graph.nodes.iter().enumerate() {
             for (port, input) in node.inputs.iter().enumerate() {
@@ -89,6 +105,32 @@ impl Pipeline {
             }
         }
         Ok(Self { stages, context, client, stats, spare: vec![] })
+    }
+
+    /// Puts an exchange into the edges from `from` to `to`: rows go to the outlet instead, if this task sends any, and come from a new
+    /// entry, which is the answer.
+    pub fn exchange(&mut self, from: usize, to: &[(usize, usize)], outlet: Option<Outlet>) -> usize {
+        self.stages[from].consumers.retain(|c| !to.contains(c));
+        if let Some(outlet) = outlet {
+            let at = self.stages.len();
+            self.stages[from].consumers.push((at, 0));
+            self.stages.push(Stage::new(Work::Outlet(Box::new(outlet)), 1));
+        }
+        self.stages.push(Stage { consumers: to.to_vec(), ..Stage::new(Work::Entry, 0) });
+        self.stages.len() - 1
+    }
+
+    /// The sending ends of exchanges.
+    pub fn outlets(&mut self) -> impl Iterator<Item = &mut Outlet> {
+        self.stages.iter_mut().filter_map(|s| if let Work::Outlet(outlet) = &mut s.work { Some(outlet.as_mut()) } else { None })
+    }
+
+    /// The operator of a node.
+    pub fn operator(&self, node: usize) -> Option<&dyn Operator> {
+        match &self.stages.get(node)?.work {
+            Work::Operator(operator) => Some(operator.as_ref()),
+            _ => None,
+        }
     }
 
     /// Sends what is there before any source is read: VALUES, which end at once.
@@ -179,7 +221,7 @@ impl Pipeline {
                     matches += op.matches();
                     bytes += op.state_bytes() as u64;
                 }
-                Work::Entry | Work::Client(_) => {}
+                Work::Entry | Work::Client(_) | Work::Outlet(_) => {}
             }
         }
         self.stats.set_state(late, bytes, matches);
@@ -260,6 +302,7 @@ impl Pipeline {
                 self.stats.add_out(batch.rows() as u64);
                 self.client.rows(schema, &batch, &self.context)
             }
+            Work::Outlet(outlet) => outlet.rows(batch),
             Work::Operator(_) => self.call(at, |op, out| op.batch(port, batch, out)).map(drop),
         }
     }
@@ -286,6 +329,9 @@ impl Pipeline {
             if self.stages[at].inputs.iter().all(|i| i.idle) {
                 if !self.stages[at].idle {
                     self.stages[at].idle = true;
+                    if let Work::Outlet(outlet) = &mut self.stages[at].work {
+                        outlet.tell(&Message::Idle);
+                    }
                     self.forward_idle(at)?;
                 }
             } else {
@@ -318,6 +364,10 @@ impl Pipeline {
             }
             Work::Sink(_) | Work::Client(_) => {
                 self.stats.set_watermark(now);
+                now
+            }
+            Work::Outlet(outlet) => {
+                outlet.tell(&if now == WATERMARK_MAX { Message::End } else { Message::Watermark(now) });
                 now
             }
             Work::Entry => now,

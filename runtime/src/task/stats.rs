@@ -1,7 +1,7 @@
 //! What a running job tells monitoring: counters that the task adds to once a batch.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sluice_batch::{Millis, WATERMARK_NONE};
 use sluice_connect::{Malformed, SplitStatus};
@@ -19,6 +19,8 @@ pub struct Stats {
     watermark: AtomicI64,
     opening: Arc<AtomicBool>,
     splits: Mutex<Vec<SplitStatus>>,
+    /// Those of the tasks, if there are several.
+    parts: Mutex<Vec<Arc<Stats>>>,
 }
 
 impl Default for Stats {
@@ -35,11 +37,42 @@ impl Default for Stats {
             watermark: AtomicI64::new(WATERMARK_NONE),
             opening: Arc::new(AtomicBool::new(true)),
             splits: Mutex::new(Vec::new()),
+            parts: Mutex::new(Vec::new()),
         }
     }
 }
 
 impl Stats {
+    /// The statistics of one of several tasks; they count as this job's, too.
+    pub fn part(&self) -> Arc<Stats> {
+        let part = Arc::new(Self::default());
+        self.parts().push(part.clone());
+        part
+    }
+
+    /// The tasks have ended: their counts stay.
+    pub fn end_parts(&self) {
+        let parts = std::mem::take(&mut *self.parts());
+        let sum = |get: fn(&Stats) -> &AtomicU64| parts.iter().map(|p| get(p).load(Relaxed)).sum::<u64>();
+        self.rows_in.fetch_add(sum(|p| &p.rows_in), Relaxed);
+        self.rows_out.fetch_add(sum(|p| &p.rows_out), Relaxed);
+        self.set_state(sum(|p| &p.late_rows), sum(|p| &p.state_bytes), sum(|p| &p.matches));
+        self.set_malformed(Malformed { skipped: sum(|p| &p.skipped), dead_letters: sum(|p| &p.dead_letters) });
+        if let Some(watermark) = parts.iter().filter_map(|p| p.watermark()).min() {
+            self.set_watermark(watermark);
+        }
+        self.set_splits(parts.iter().flat_map(|p| p.splits()).collect());
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Vec<Arc<Stats>>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number of this job, which may be of several tasks.
+    fn sum(&self, get: fn(&Stats) -> &AtomicU64) -> u64 {
+        get(self).load(Relaxed) + self.parts().iter().map(|p| get(p).load(Relaxed)).sum::<u64>()
+    }
+
     pub fn add_in(&self, rows: u64) {
         self.rows_in.fetch_add(rows, Relaxed);
     }
@@ -85,27 +118,27 @@ impl Stats {
     }
 
     pub fn rows_in(&self) -> u64 {
-        self.rows_in.load(Relaxed)
+        self.sum(|s| &s.rows_in)
     }
 
     pub fn rows_out(&self) -> u64 {
-        self.rows_out.load(Relaxed)
+        self.sum(|s| &s.rows_out)
     }
 
     pub fn matches(&self) -> u64 {
-        self.matches.load(Relaxed)
+        self.sum(|s| &s.matches)
     }
 
     pub fn late_rows(&self) -> u64 {
-        self.late_rows.load(Relaxed)
+        self.sum(|s| &s.late_rows)
     }
 
     pub fn malformed(&self) -> Malformed {
-        Malformed { skipped: self.skipped.load(Relaxed), dead_letters: self.dead_letters.load(Relaxed) }
+        Malformed { skipped: self.sum(|s| &s.skipped), dead_letters: self.sum(|s| &s.dead_letters) }
     }
 
     pub fn state_bytes(&self) -> u64 {
-        self.state_bytes.load(Relaxed)
+        self.sum(|s| &s.state_bytes)
     }
 
     pub fn commits(&self) -> u64 {
@@ -114,7 +147,8 @@ impl Stats {
 
     /// The least watermark that reached a sink; `None` before the first.
     pub fn watermark(&self) -> Option<Millis> {
-        Some(self.watermark.load(Relaxed)).filter(|w| *w != WATERMARK_NONE)
+        let of_tasks = self.parts().iter().filter_map(|p| p.watermark()).min();
+        of_tasks.or(Some(self.watermark.load(Relaxed)).filter(|w| *w != WATERMARK_NONE))
     }
 
     /// Sources and sinks are open and rows can flow.
@@ -123,6 +157,7 @@ impl Stats {
     }
 
     pub fn splits(&self) -> Vec<SplitStatus> {
-        self.splits.lock().map(|s| s.clone()).unwrap_or_default()
+        let of_tasks: Vec<SplitStatus> = self.parts().iter().flat_map(|p| p.splits()).collect();
+        if of_tasks.is_empty() { self.splits.lock().map(|s| s.clone()).unwrap_or_default() } else { of_tasks }
     }
 }

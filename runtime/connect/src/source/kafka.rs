@@ -19,12 +19,12 @@ use crate::kafka::table::{KafkaTable, Topics, record_metadata};
 use crate::options::closest;
 use crate::progress::{Progress, RecordEnd};
 use crate::registry::SourceFactory;
-use crate::{Malformed, ScanRequest, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
+use crate::{Malformed, ScanRequest, Share, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
 
 pub(crate) const FACTORY: SourceFactory =
-    SourceFactory { info: |t| info(t, false), metadata: |t| metadata(t, false), open: |t, r| open(t, r, false) };
+    SourceFactory { info: |t| info(t, false), metadata: |t| metadata(t, false), open: |t, r| open(t, r, false), splits: true };
 pub(crate) const UPSERT_FACTORY: SourceFactory =
-    SourceFactory { info: |t| info(t, true), metadata: |t| metadata(t, true), open: |t, r| open(t, r, true) };
+    SourceFactory { info: |t| info(t, true), metadata: |t| metadata(t, true), open: |t, r| open(t, r, true), splits: true };
 
 /// How long a batch may wait to become full.
 const FILL: Duration = Duration::from_millis(10);
@@ -105,6 +105,8 @@ fn open(spec: &TableSpec, request: &ScanRequest, upsert: bool) -> Result<Box<dyn
         restored: None,
         next_discovery: None,
         waiting: false,
+        share: request.share,
+        told_idle: false,
         committed: vec![],
         ended: vec![],
         dead_letters,
@@ -140,6 +142,9 @@ struct KafkaSource {
     next_discovery: Option<Instant>,
     /// There is no topic yet.
     waiting: bool,
+    share: Share,
+    /// The task knows that there are no partitions for it.
+    told_idle: bool,
     committed: Vec<i64>,
     /// Splits that have ended, but hold the watermark until their last rows are given.
     ended: Vec<u32>,
@@ -237,7 +242,8 @@ impl KafkaSource {
         let mut fresh = vec![];
         for topic in topics {
             for id in topic.partitions {
-                if !self.partitions.iter().any(|p| p.id == id && p.topic == topic.name) {
+                let mine = self.share.has(&topic.name, id as usize);
+                if mine && !self.partitions.iter().any(|p| p.id == id && p.topic == topic.name) {
                     fresh.push(TopicOffset { topic: topic.name.clone(), partition: id, offset: 0 });
                 }
             }
@@ -446,6 +452,10 @@ impl Source for KafkaSource {
             return Ok(event);
         }
         self.rediscover()?;
+        // There are more tasks than partitions: this one holds no time back.
+        if self.share.tasks > 1 && self.partitions.is_empty() && !self.waiting && !std::mem::replace(&mut self.told_idle, true) {
+            return Ok(SourceEvent::Idle);
+        }
         if !self.unassigned.is_empty() {
             self.assign()?;
         }
