@@ -45,6 +45,8 @@ pub struct Script {
     pub sql: String,
     /// Annotations of the StreamingDeployment, for `--local`.
     pub generators: Vec<String>,
+    /// That of the StreamingDeployment.
+    pub parallelism: Option<u32>,
 }
 
 /// Reads and plans a file.
@@ -68,7 +70,7 @@ pub fn load(file: &Path, args: &Args) -> Result<Script> {
     };
     let sql = sluice_sql::substitute_variables(&source.sql, &lookup)?;
     let steps = prepare(&sql, &settings, args)?;
-    Ok(Script { steps, sql: source.sql, generators: source.generators })
+    Ok(Script { steps, sql: source.sql, generators: source.generators, parallelism: source.parallelism })
 }
 
 fn pair(text: &str, option: &str) -> Result<(String, String)> {

@@ -35,6 +35,10 @@ pub struct Args {
     /// End by itself after this long, e.g. 20s.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     duration: Option<Duration>,
+    /// How many tasks (threads) share the work, 64 at most; else what the deployment's `parallelism` or the setting
+    /// 'parallelism.default' says.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    parallelism: Option<u32>,
     /// Serve /livez, /readyz and /metrics here, e.g. 0.0.0.0:8080.
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
@@ -90,6 +94,7 @@ pub fn run(args: Args) -> Result<()> {
                     allow_non_restored: args.allow_non_restored_state,
                     savepoint_at_end: args.savepoint_at_end.clone(),
                     sql: script.sql.clone(),
+                    parallelism: parallelism(args.parallelism.or(script.parallelism), &catalog)?,
                     ..job_options(&catalog)?
                 };
                 let client = client::new(args.output.unwrap_or_else(default_format), stop.clone());
@@ -110,6 +115,21 @@ fn default_format() -> Format {
     if std::io::stdout().is_terminal() { Format::Live } else { Format::Table }
 }
 
+/// What the command line or the deployment says, else the settings: Flink's of SQL jobs (-1: not set) before the general one.
+fn parallelism(given: Option<u32>, catalog: &Catalog) -> Result<usize> {
+    let setting = |key: &str| catalog.settings.get(key).map(|v| (key.to_owned(), v.trim().to_owned()));
+    let of_sql = setting("table.exec.resource.default-parallelism").filter(|(_, v)| v != "-1");
+    let (key, text) = match (given, of_sql.or_else(|| setting("parallelism.default"))) {
+        (Some(n), _) => ("parallelism".to_owned(), n.to_string()),
+        (None, Some(setting)) => setting,
+        (None, None) => return Ok(1),
+    };
+    match text.parse() {
+        Ok(n @ 1..=64) => Ok(n),
+        _ => Err(Error::plan(format!("'{key}' must be a number from 1 to 64, not '{text}'"))),
+    }
+}
+
 fn job_options(catalog: &Catalog) -> Result<JobOptions> {
     let setting = |key: &str| catalog.settings.get(key).map(String::as_str);
     let time_zone = sluice_plan::time_zone(&catalog.settings)?;
@@ -122,5 +142,6 @@ fn job_options(catalog: &Catalog) -> Result<JobOptions> {
         allow_non_restored: false,
         savepoint_at_end: None,
         sql: String::new(),
+        parallelism: 1,
     })
 }

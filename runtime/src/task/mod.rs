@@ -1,6 +1,8 @@
 //! A task: one thread that polls sources and pushes what they give through the operators into the sinks.
 
 pub mod clock;
+mod exchange;
+mod parallel;
 mod memory;
 pub mod pipeline;
 mod snapshot;
@@ -35,6 +37,8 @@ pub struct JobOptions {
     pub savepoint_at_end: Option<PathBuf>,
     /// The job's text, for the savepoint's readers.
     pub sql: String,
+    /// How many tasks share the work.
+    pub parallelism: usize,
 }
 
 /// Why a job ended without an error.
@@ -57,7 +61,7 @@ struct Input {
 const IDLE_POLL: Duration = Duration::from_millis(20);
 const TICK: i64 = 100;
 
-/// Runs a job to its end on this thread.
+/// Runs a job to its end, on this thread if it is one task.
 ///
 /// # Errors
 /// The first failure of a source, operator or sink; what was written before stays.
@@ -69,9 +73,12 @@ pub fn run(
     stop: &AtomicBool,
     stats: &Arc<Stats>,
 ) -> Result<Ended> {
+    if options.parallelism > 1 {
+        return parallel::run(graph, options, client, clock, stop, stats);
+    }
     stats.set_opening(true);
     let context = EvalContext { time_zone: options.time_zone, now: clock.now(), ..EvalContext::default() };
-    let mut pipeline = Pipeline::open(graph, context, client, stats.clone())?;
+    let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), &|_| true)?;
     let mut inputs = open_sources(graph)?;
     if let Some(savepoint) = &options.restore {
         snapshot::give_back(graph, &mut pipeline, &mut inputs, savepoint, options.allow_non_restored)?;

@@ -15,11 +15,10 @@ use sluice_batch::{Error, EvalContext, Millis, Result, WATERMARK_MAX};
 use sluice_connect::Share;
 use sluice_operators::shard::SHARDS;
 use sluice_plan::{Distributed, Distribution, Graph, NodeKind};
-use sluice_sql::relation::Schema;
 
 use super::clock::Clock;
 use super::exchange::{Inlet, Message, Network, Outlet, Time};
-use super::pipeline::{Client, Pipeline};
+use super::pipeline::{Client, NoClient, Pipeline};
 use super::stats::Stats;
 use super::{Ended, IDLE_POLL, Input, JobOptions, TICK, handle, report, snapshot};
 
@@ -52,19 +51,6 @@ struct Control {
     /// The end is that of all input.
     complete: AtomicBool,
     abort: AtomicBool,
-}
-
-/// The client of tasks that have no rows for one.
-struct NoClient;
-
-impl Client for NoClient {
-    fn rows(&mut self, _: &Schema, _: &sluice_batch::Batch, _: &EvalContext) -> Result<()> {
-        Err(Error::runtime("internal: rows for the client outside of the first task"))
-    }
-
-    fn flush(&mut self, _end: bool) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// Runs a job in `options.parallelism` threads beside this one to its end.

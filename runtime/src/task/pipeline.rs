@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sluice_batch::{Batch, EvalContext, Millis, Result, WATERMARK_MAX, WATERMARK_NONE};
+use sluice_batch::{Batch, Error, EvalContext, Millis, Result, WATERMARK_MAX, WATERMARK_NONE};
 use sluice_connect::Sink;
 use sluice_operators::state::{SnapshotReader, SnapshotWriter};
 use sluice_operators::{Item, Operator, Output};
@@ -21,6 +21,19 @@ pub trait Client: Send {
 
     /// Nothing follows for now.
     fn flush(&mut self, end: bool) -> Result<()>;
+}
+
+/// The client of tasks that have no rows for one.
+pub struct NoClient;
+
+impl Client for NoClient {
+    fn rows(&mut self, _schema: &Schema, _batch: &Batch, _context: &EvalContext) -> Result<()> {
+        Err(Error::runtime("internal: rows for the client outside of the first task"))
+    }
+
+    fn flush(&mut self, _end: bool) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A wired job.
@@ -73,6 +86,13 @@ impl Stage {
             forwarded: WATERMARK_NONE,
             idle: false,
         }
+    }
+}
+
+/// A pipeline of nothing.
+impl Default for Pipeline {
+    fn default() -> Self {
+        Self { stages: vec![], context: EvalContext::default(), client: Box::new(NoClient), stats: Arc::default(), spare: vec![] }
     }
 }
 

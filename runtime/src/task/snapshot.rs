@@ -52,7 +52,9 @@ pub fn give_back(
     pipeline.restore(graph, &states)
 }
 
-fn check_known(graph: &Graph, savepoint: &Savepoint, allow_non_restored: bool) -> Result<()> {
+/// # Errors
+/// If the savepoint has state that no operator of this job takes, unless `allow_non_restored`.
+pub fn check_known(graph: &Graph, savepoint: &Savepoint, allow_non_restored: bool) -> Result<()> {
     let known: BTreeSet<&str> = graph.nodes.iter().map(|n| n.properties.identity.as_str()).collect();
     let lost: Vec<String> = (savepoint.operators.iter().filter(|o| !known.contains(o.identity.as_str())))
         .map(|o| o.kind.clone())
