@@ -57,10 +57,7 @@ pub fn distribute(graph: &Graph) -> Distributed {
         let attempt = Attempt::new(graph, &forced);
         let found = attempt.unordered.iter().flat_map(|at| attempt.owners(*at)).filter(|n| !forced.contains(n)).collect::<Vec<_>>();
         if found.is_empty() {
-            return Distributed {
-                single: attempt.spreads.iter().map(|s| *s == Spread::Single).collect(),
-                exchanges: attempt.exchanges,
-            };
+            return Distributed { single: attempt.spreads.iter().map(|s| *s == Spread::Single).collect(), exchanges: attempt.exchanges };
         }
         forced.extend(found);
     }
@@ -206,9 +203,7 @@ fn output(graph: &Graph, at: usize, inputs: Vec<Spread>) -> Spread {
     let NodeKind::Operator(spec) = &node.kind else { return first };
     use OperatorSpec as S;
     match spec {
-        S::Calc { project: Some(exprs), .. } => {
-            moved(&|c| exprs.iter().position(|e| matches!(e.kind, ExprKind::Column(i) if i == c)))
-        }
+        S::Calc { project: Some(exprs), .. } => moved(&|c| exprs.iter().position(|e| matches!(e.kind, ExprKind::Column(i) if i == c))),
         S::Unnest(s) => moved(&|c| s.keep.iter().position(|k| *k == c)),
         S::ConstraintEnforcer(s) => moved(&|c| (!changes(s, c)).then_some(c)),
         S::ToChangelog(_) => moved(&|c| Some(c + 1)),

@@ -287,7 +287,13 @@ mod tests {
             ("an idle one holds nothing back", &[(0, W(5), Time::Same), (1, Idle, Time::Watermark(5)), (0, W(6), Time::Watermark(6))]),
             (
                 "one that wakes holds back again, but time does not fall",
-                &[(0, W(5), Time::Same), (1, Idle, Time::Watermark(5)), (1, W(2), Time::Same), (0, W(9), Time::Same), (1, W(7), Time::Watermark(7))],
+                &[
+                    (0, W(5), Time::Same),
+                    (1, Idle, Time::Watermark(5)),
+                    (1, W(2), Time::Same),
+                    (0, W(9), Time::Same),
+                    (1, W(7), Time::Watermark(7)),
+                ],
             ),
             ("all idle, said once", &[(0, Idle, Time::Same), (1, Idle, Time::Idle), (0, Idle, Time::Same), (1, W(1), Time::Watermark(1))]),
             ("an ended one holds nothing back", &[(1, W(4), Time::Same), (0, End, Time::Watermark(4)), (1, End, Time::End)]),

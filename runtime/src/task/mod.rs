@@ -2,8 +2,8 @@
 
 pub mod clock;
 mod exchange;
-mod parallel;
 mod memory;
+mod parallel;
 pub mod pipeline;
 mod snapshot;
 pub mod stats;

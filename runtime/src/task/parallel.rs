@@ -413,10 +413,7 @@ impl<'a> Task<'a> {
     /// Leaves everything to the coordinator until the commit is over; `false`: the job has ended.
     fn hand_over(&mut self) -> Result<bool> {
         report(&self.inputs, &self.stats);
-        let part = Part {
-            pipeline: std::mem::take(&mut self.pipeline),
-            inputs: std::mem::take(&mut self.inputs),
-        };
+        let part = Part { pipeline: std::mem::take(&mut self.pipeline), inputs: std::mem::take(&mut self.inputs) };
         if self.link.reports.send((self.index, Report::Aligned(Box::new(part)))).is_err() {
             return Ok(false);
         }

@@ -69,7 +69,14 @@ pub fn check_known(graph: &Graph, savepoint: &Savepoint, allow_non_restored: boo
 
 /// What `task` of `tasks` tasks goes on from: the rows of the shards that it owns. Sources get all positions and pick those of their
 /// splits. What no operator of the job takes is not in it.
-pub fn share(graph: &Graph, distributed: &Distributed, pipeline: &Pipeline, savepoint: &Savepoint, task: usize, tasks: usize) -> Result<Savepoint> {
+pub fn share(
+    graph: &Graph,
+    distributed: &Distributed,
+    pipeline: &Pipeline,
+    savepoint: &Savepoint,
+    task: usize,
+    tasks: usize,
+) -> Result<Savepoint> {
     let mut operators = vec![];
     for (at, node) in graph.nodes.iter().enumerate() {
         let state = savepoint.operators.iter().find(|o| o.identity == node.properties.identity);

@@ -13,7 +13,9 @@ use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::util::pretty::pretty_format_batches;
 use libtest_mimic::{Arguments, Trial};
 use sluice_batch::{Batch, Error, Field, RowKind, Span, SqlType, TypeKind};
-use sluice_connect::{MetadataColumn, ScanColumn, ScanRequest, Share, Sink, Source, SourceEvent, TableOption, TableSpec, open_sink, open_source};
+use sluice_connect::{
+    MetadataColumn, ScanColumn, ScanRequest, Share, Sink, Source, SourceEvent, TableOption, TableSpec, open_sink, open_source,
+};
 use sluice_tests::services::Services;
 use sluice_tests::topics::{self, Record};
 
