@@ -115,7 +115,7 @@ def small_job(engine):
     with script(tables + "INSERT INTO source VALUES (1);\n") as fill, script(tables + "SELECT * FROM sink;\n") as tail, \
             script(tables + "INSERT INTO sink SELECT a FROM source;\n") as job:
         subprocess.run(command(engine, fill.name), check=True)
-        reader = subprocess.Popen(command(engine, tail.name, "--output", "changelog-json"), stdout=subprocess.PIPE)
+        reader = subprocess.Popen(command(engine, tail.name, "--output", "changelog-json"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         time.sleep(3)                      # it waits for records now
         start = time.time()
         process = subprocess.Popen(command(engine, job.name))
@@ -164,9 +164,9 @@ print(f"a job that waits for input: {rss:.0f} MiB resident (target 60 MiB, {verd
 print(f"""
 How: one run on this machine; topics preloaded on a real Apache Kafka broker, bounded reads, parallelism 1. CPU-s/M are CPU-seconds (user and system, all
 threads) per million input events. Sluice: a fresh process each time, its start and end included, median of {REPEAT}. Flink: fresh JVMs each time, CPU of job
-and task manager from before the statement is submitted until the job has finished, JVM start not included; once. MiB: peak resident memory.""")
+and task manager from before the statement is submitted until the job has finished, JVM start not included; once. MiB: peak resident memory. With few events the JIT compiler weighs in Flink's figures; SCALE=1 is the fairest.""")
 if os.path.isdir(second):
-    print("Topics, and Flink's side, are those of the lab in SHARED; SCALE=1 loads all of its events.")
+    print(f"Topics, and Flink's side, are those of the lab in SHARED (SCALE={SCALE:g}; 1 is all of its events).")
 else:
     print("Flink was left out: its lab (SHARED) is not here. Topics were loaded by Sluice.")
     engine.process.stdin.close()
