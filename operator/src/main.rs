@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn write_crds(folder: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+fn write_crds(folder: &std::path::Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     std::fs::create_dir_all(folder)?;
     for (name, yaml) in sluice_crds::manifests()? {
         std::fs::write(folder.join(name), yaml)?;
