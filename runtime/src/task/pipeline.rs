@@ -65,13 +65,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// If an operator is not supported or a sink cannot be opened.
-    pub fn open(
-        graph: &Graph,
-        context: EvalContext,
-        client: Box<dyn Client>,
-        stats: Arc<Stats>,
-        transactions: &Transactions,
-    ) -> Result<Self> {
+    pub fn open(graph: &Graph, context: EvalContext, client: Box<dyn Client>, stats: Arc<Stats>, transactions: &Transactions) -> Result<Self> {
         let mut stages = Vec::with_capacity(graph.nodes.len());
         for node in &graph.nodes {
             let work = match &node.kind {
@@ -251,6 +245,7 @@ impl Pipeline {
         }
         self.client.flush(end)
     }
+
 
     /// Calls an operator and sends on what it gives. Answers whether the stage is an operator.
     fn call(&mut self, at: usize, f: impl FnOnce(&mut dyn Operator, &mut Output<'_>) -> Result<()>) -> Result<bool> {

@@ -112,9 +112,10 @@ fn keeper(graph: &Graph, options: &JobOptions, inputs: &[Input], transactions: &
 fn is_stateless(graph: &Graph) -> bool {
     use OperatorSpec as O;
     graph.nodes.iter().all(|n| match &n.kind {
-        NodeKind::Operator(spec) => {
-            matches!(spec, O::Calc { .. } | O::Unnest(_) | O::DropUpdateBefore | O::ConstraintEnforcer(_) | O::Union | O::Expand(_))
-        }
+        NodeKind::Operator(spec) => matches!(
+            spec,
+            O::Calc { .. } | O::Unnest(_) | O::DropUpdateBefore | O::ConstraintEnforcer(_) | O::Union | O::Expand(_)
+        ),
         _ => true,
     })
 }
@@ -143,8 +144,7 @@ fn find_record(
                 offsets.push(if keeper.keeps(input) { input.source.committed()? } else { vec![] });
             }
             records.extend(offsets.iter().flatten().filter_map(|c| serde_json::from_str::<Record>(&c.metadata).ok()));
-            if offsets.iter().all(Vec::is_empty) && matches!(keeper, Keeper::Transaction { .. }) && !inputs.iter().any(|i| keeper.keeps(i))
-            {
+            if offsets.iter().all(Vec::is_empty) && matches!(keeper, Keeper::Transaction { .. }) && !inputs.iter().any(|i| keeper.keeps(i)) {
                 let anchored = transactions.anchored(&default_group(&options.name))?;
                 records.extend(anchored.and_then(|c| serde_json::from_str::<Record>(&c.metadata).ok()));
             }

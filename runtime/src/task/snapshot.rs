@@ -22,22 +22,12 @@ pub fn sources(graph: &Graph, pipeline: &Pipeline, inputs: &[Input]) -> Vec<Sour
             NodeKind::Source { table, .. } => table.name.clone(),
             _ => String::new(),
         };
-        SourceState {
-            identity: node.properties.identity.clone(),
-            table,
-            positions: input.source.positions(),
-            watermark: pipeline.told(input.node),
-        }
+        SourceState { identity: node.properties.identity.clone(), table, positions: input.source.positions(), watermark: pipeline.told(input.node) }
     };
     let mut sources: Vec<SourceState> = inputs.iter().map(source).collect();
     // VALUES have been given: their one position says so.
     for node in graph.nodes.iter().filter(|n| matches!(n.kind, NodeKind::Values { .. })) {
-        sources.push(SourceState {
-            identity: node.properties.identity.clone(),
-            table: "VALUES".into(),
-            positions: vec![],
-            watermark: None,
-        });
+        sources.push(SourceState { identity: node.properties.identity.clone(), table: "VALUES".into(), positions: vec![], watermark: None });
     }
     sources
 }

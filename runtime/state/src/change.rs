@@ -154,10 +154,7 @@ mod tests {
     fn changes_are_applied_in_order() {
         let mut state = Accumulated::default();
         state.apply(changes(true, &[(Op::Put, "b", "1"), (Op::Put, "a", "2"), (Op::Put, "b", "3")]));
-        state.apply(changes(
-            false,
-            &[(Op::Put, "a1", "4"), (Op::Put, "a2", "5"), (Op::Delete, "b", ""), (Op::DeletePrefix, "a", ""), (Op::Put, "a3", "6")],
-        ));
+        state.apply(changes(false, &[(Op::Put, "a1", "4"), (Op::Put, "a2", "5"), (Op::Delete, "b", ""), (Op::DeletePrefix, "a", ""), (Op::Put, "a3", "6")]));
         assert_eq!(text(state), "a3=6");
         let mut written = Accumulated::default();
         written.apply(changes(true, &[(Op::Put, "b", "1"), (Op::Put, "a", "2"), (Op::Put, "b", "3")]));

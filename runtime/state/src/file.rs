@@ -69,7 +69,8 @@ fn schema() -> Arc<Schema> {
 pub fn encode(mut header: Header, changes: &[OperatorChanges]) -> Result<Vec<u8>> {
     header.format = FORMAT;
     header.engine = env!("CARGO_PKG_VERSION").to_owned();
-    header.operators = changes.iter().map(|c| Operator { identity: c.identity.clone(), kind: c.kind.clone(), whole: c.whole }).collect();
+    header.operators =
+        changes.iter().map(|c| Operator { identity: c.identity.clone(), kind: c.kind.clone(), whole: c.whole }).collect();
     let text = serde_json::to_string(&header).map_err(bad)?;
     let level = ZstdLevel::try_new(1).map_err(bad)?;
     let properties = WriterProperties::builder()
@@ -113,8 +114,7 @@ pub fn decode(bytes: Vec<u8>) -> Result<(Header, Vec<OperatorChanges>)> {
     if header.format != FORMAT {
         return Err(bad(format!("its layout is {}, this version reads {FORMAT}", header.format)));
     }
-    let new =
-        |o: &Operator| OperatorChanges { identity: o.identity.clone(), kind: o.kind.clone(), whole: o.whole, tables: BTreeMap::new() };
+    let new = |o: &Operator| OperatorChanges { identity: o.identity.clone(), kind: o.kind.clone(), whole: o.whole, tables: BTreeMap::new() };
     let mut changes: Vec<_> = header.operators.iter().map(new).collect();
     for batch in builder.with_batch_size(BATCH_ROWS).build().map_err(bad)? {
         add_rows(&batch.map_err(bad)?, &mut changes)?;

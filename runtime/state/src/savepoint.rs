@@ -93,12 +93,7 @@ mod tests {
         let rows: Vec<_> = (0..20_000u32).map(|i| (i.to_be_bytes().to_vec(), vec![7; (i % 5) as usize])).collect();
         let savepoint = Savepoint {
             sql: "INSERT INTO a SELECT * FROM b".into(),
-            sources: vec![SourceState {
-                identity: "s".into(),
-                table: "b".into(),
-                positions: vec![("b-0".into(), "17".into())],
-                watermark: Some(-5),
-            }],
+            sources: vec![SourceState { identity: "s".into(), table: "b".into(), positions: vec![("b-0".into(), "17".into())], watermark: Some(-5) }],
             operators: vec![OperatorState {
                 identity: "Join-1".into(),
                 kind: "Join".into(),

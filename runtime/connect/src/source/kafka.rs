@@ -16,13 +16,11 @@ use crate::kafka::properties::Role;
 use crate::kafka::rows::Rows;
 use crate::kafka::start::{Start, Stop};
 use crate::kafka::table::{KafkaTable, Topics, record_metadata};
-use crate::kafka::{self, transaction::cluster};
 use crate::options::closest;
 use crate::progress::{Progress, RecordEnd};
 use crate::registry::SourceFactory;
-use crate::{
-    CommittedOffset, ConsumerGroup, Malformed, PartitionOffset, ScanRequest, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec,
-};
+use crate::kafka::{self, transaction::cluster};
+use crate::{CommittedOffset, ConsumerGroup, Malformed, PartitionOffset, ScanRequest, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
 
 pub(crate) const FACTORY: SourceFactory =
     SourceFactory { info: |t| info(t, false), metadata: |t| metadata(t, false), open: |t, r| open(t, r, false) };
@@ -514,7 +512,8 @@ impl Source for KafkaSource {
     }
 
     fn committed(&mut self) -> Result<Vec<CommittedOffset>> {
-        let at: Vec<_> = self.partitions.iter().map(|p| TopicOffset { topic: p.topic.clone(), partition: p.id, offset: 0 }).collect();
+        let at: Vec<_> =
+            self.partitions.iter().map(|p| TopicOffset { topic: p.topic.clone(), partition: p.id, offset: 0 }).collect();
         Ok(kafka::committed(self.client.committed_metadata(&at, self.table.patience)?))
     }
 
