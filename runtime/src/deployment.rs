@@ -13,11 +13,10 @@ pub const GENERATE_ANNOTATION: &str = "sluice.dev/local-generate";
 #[derive(Debug, Default)]
 pub struct Source {
     pub sql: String,
-    /// The deployment's.
-    pub name: Option<String>,
     pub variables: Vec<(String, String)>,
     pub settings: Vec<(String, String)>,
     pub generators: Vec<String>,
+    pub parallelism: Option<u32>,
 }
 
 /// The SQL of a file: the whole text, or that of the StreamingDeployment called `name` (the only one, if none is asked for).
@@ -62,15 +61,12 @@ fn from_deployment(file: &Path, deployment: &StreamingDeployment) -> Result<Sour
         return Err(Error::unsupported("sql.configMapKeyRef outside Kubernetes")
             .hint(format!("put the SQL into {} as sql.inline, or run the script itself", file.display())));
     };
-    if spec.parallelism.unwrap_or(1) > 1 {
-        tracing::warn!("parallelism {} is not supported yet: the job runs as one task", spec.parallelism.unwrap_or(1));
-    }
     let generate = deployment.metadata.annotations.as_ref().and_then(|a| a.get(GENERATE_ANNOTATION));
     Ok(Source {
         sql,
-        name: deployment.metadata.name.clone(),
         variables: spec.variables.clone().into_iter().collect(),
         settings: spec.config.clone().into_iter().collect(),
+        parallelism: spec.parallelism,
         generators: generate.map(|g| g.split(',').map(|g| g.trim().to_owned()).collect()).unwrap_or_default(),
     })
 }

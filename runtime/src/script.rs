@@ -45,8 +45,8 @@ pub struct Script {
     pub sql: String,
     /// Annotations of the StreamingDeployment, for `--local`.
     pub generators: Vec<String>,
-    /// The StreamingDeployment's, else the file's without its ending: what jobs are called if `pipeline.name` does not say it.
-    pub name: String,
+    /// That of the StreamingDeployment.
+    pub parallelism: Option<u32>,
 }
 
 /// Reads and plans a file.
@@ -70,8 +70,7 @@ pub fn load(file: &Path, args: &Args) -> Result<Script> {
     };
     let sql = sluice_sql::substitute_variables(&source.sql, &lookup)?;
     let steps = prepare(&sql, &settings, args)?;
-    let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned());
-    Ok(Script { steps, sql: source.sql, generators: source.generators, name: source.name.or(stem).unwrap_or_default() })
+    Ok(Script { steps, sql: source.sql, generators: source.generators, parallelism: source.parallelism })
 }
 
 fn pair(text: &str, option: &str) -> Result<(String, String)> {

@@ -3,7 +3,7 @@
 use sluice_batch::{Error, Field, Result};
 
 use crate::options::closest;
-use crate::{ScanRequest, Sink, SinkInfo, Source, SourceInfo, TableSpec, Transactions, sink, source};
+use crate::{ScanRequest, Sink, SinkInfo, Source, SourceInfo, TableSpec, sink, source};
 
 /// A connector: what it can do and how it is made.
 pub(crate) struct Connector {
@@ -19,12 +19,14 @@ pub(crate) struct SourceFactory {
     pub info: fn(&TableSpec) -> Result<SourceInfo>,
     pub metadata: fn(&TableSpec) -> Result<Vec<Field>>,
     pub open: fn(&TableSpec, &ScanRequest) -> Result<Box<dyn Source>>,
+    /// Several tasks can read it together ([`ScanRequest::share`]).
+    pub splits: bool,
 }
 
 pub(crate) struct SinkFactory {
     /// Checks the options and says what the sink takes.
     pub info: fn(&TableSpec) -> Result<SinkInfo>,
-    pub open: fn(&TableSpec, chrono_tz::Tz, &Transactions) -> Result<Box<dyn Sink>>,
+    pub open: fn(&TableSpec, chrono_tz::Tz) -> Result<Box<dyn Sink>>,
 }
 
 const REGISTRY: &[Connector] = &[

@@ -33,7 +33,7 @@ pub(crate) fn scan_all(table: &TableSpec) -> ScanRequest {
         watermark: None,
         force_bounded: false,
         time_zone: chrono_tz::Tz::UTC,
-        group: None,
+        share: crate::Share::ALL,
     }
 }
 

@@ -117,18 +117,6 @@ pub trait Operator: Send {
         Ok(())
     }
 
-    /// From now on [`Operator::delta`] will be asked for what changes. Called once, behind [`Operator::restore`], and only if the job keeps
-    /// its state: others pay nothing.
-    fn track_changes(&mut self) {}
-
-    /// Writes what has changed in the tables that [`Operator::snapshot`] writes since the last call, or since [`Operator::track_changes`].
-    /// `false`: the operator does not know, and all of it is written instead.
-    ///
-    /// An operator that answers `true` gives each row of a table a key of its own.
-    fn delta(&mut self, _out: &mut state::DeltaWriter) -> Result<bool> {
-        Ok(false)
-    }
-
     /// The part of a row's key in a state table that says which shard the row belongs to: the columns by which rows are exchanged
     /// between tasks, as [`rows::RowCodec`] writes them. Nothing: every task gets the row.
     ///

@@ -22,47 +22,6 @@ impl SnapshotWriter {
     }
 }
 
-/// What happens to a row of a state table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChangeKind {
-    Put,
-    Delete,
-    /// All rows whose key begins with the given one.
-    DeletePrefix,
-}
-
-/// A change: kind, key, value (empty unless put).
-pub type Change = (ChangeKind, Vec<u8>, Vec<u8>);
-
-/// Collects what has changed in the tables of one operator, in order.
-#[derive(Default)]
-pub struct DeltaWriter {
-    tables: BTreeMap<&'static str, Vec<Change>>,
-}
-
-impl DeltaWriter {
-    pub fn put(&mut self, table: &'static str, key: Vec<u8>, value: Vec<u8>) {
-        self.push(table, (ChangeKind::Put, key, value));
-    }
-
-    pub fn delete(&mut self, table: &'static str, key: Vec<u8>) {
-        self.push(table, (ChangeKind::Delete, key, vec![]));
-    }
-
-    /// Deletes all rows of `table` whose key begins with `prefix`.
-    pub fn delete_prefix(&mut self, table: &'static str, prefix: Vec<u8>) {
-        self.push(table, (ChangeKind::DeletePrefix, prefix, vec![]));
-    }
-
-    fn push(&mut self, table: &'static str, change: Change) {
-        self.tables.entry(table).or_default().push(change);
-    }
-
-    pub fn into_tables(self) -> BTreeMap<&'static str, Vec<Change>> {
-        self.tables
-    }
-}
-
 /// The tables of one operator as they were written.
 pub struct SnapshotReader<'a> {
     tables: &'a BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>,

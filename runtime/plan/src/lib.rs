@@ -5,6 +5,7 @@
 //! Last, [`changelog`] settles which operators make -U rows, and [`identity`] names operators by what they mean.
 
 mod changelog;
+mod distribution;
 mod explain;
 mod expressions;
 mod identity;
@@ -23,6 +24,7 @@ use sluice_operators::spec::OperatorSpec;
 use sluice_sql::catalog::Catalog;
 use sluice_sql::relation::{BoundStatement, Schema};
 
+pub use distribution::{Distributed, Distribution, Exchange, distribute, required};
 pub use explain::explain;
 pub use settings::time_zone;
 

@@ -1,6 +1,5 @@
 //! `sluice run FILE`
 
-use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_batch::{Error, Result};
-use sluice_plan::{Graph, NodeKind};
 use sluice_sql::catalog::Catalog;
 use sluice_state::Savepoint;
 
@@ -18,7 +16,6 @@ use crate::local::Local;
 use crate::script::{self, Step};
 use crate::server::Server;
 use crate::task::clock::SystemClock;
-use crate::task::restart::Strategy;
 use crate::task::stats::Stats;
 use crate::task::{self, Ended, JobOptions};
 
@@ -38,6 +35,10 @@ pub struct Args {
     /// End by itself after this long, e.g. 20s.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     duration: Option<Duration>,
+    /// How many tasks (threads) share the work, 64 at most; else what the deployment's `parallelism` or the setting
+    /// 'parallelism.default' says.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    parallelism: Option<u32>,
     /// Serve /livez, /readyz and /metrics here, e.g. 0.0.0.0:8080.
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
@@ -51,8 +52,8 @@ pub struct Args {
     /// Go on from this savepoint.
     #[arg(long, value_name = "DIR")]
     restore_from: Option<PathBuf>,
-    /// Start even if the savepoint or the last commit holds state that no operator of the script takes.
-    #[arg(long)]
+    /// Start even if the savepoint holds state that no operator of the script takes.
+    #[arg(long, requires = "restore_from")]
     allow_non_restored_state: bool,
 }
 
@@ -71,7 +72,6 @@ pub fn run(args: Args) -> Result<()> {
         return Err(Error::plan(format!("a savepoint is of one job, and the script has {jobs}"))
             .hint("put INSERTs into one statement set; leave SELECTs out"));
     }
-    let mut names = BTreeSet::new();
     let mut restore = args.restore_from.as_deref().map(Savepoint::read).transpose()?;
     let stats = Arc::new(Stats::default());
     let stop = stop_on_signal(stats.opening())?;
@@ -91,14 +91,12 @@ pub fn run(args: Args) -> Result<()> {
                 let options = JobOptions {
                     duration: args.duration,
                     restore: restore.take(),
-                    restored_from: args.restore_from.as_ref().map(|p| p.display().to_string()),
                     allow_non_restored: args.allow_non_restored_state,
                     savepoint_at_end: args.savepoint_at_end.clone(),
                     sql: script.sql.clone(),
-                    ..job_options(&graph, &catalog, &script.name, &mut names)?
+                    parallelism: parallelism(args.parallelism.or(script.parallelism), &catalog)?,
+                    ..job_options(&catalog)?
                 };
-                // Its broker is gone with the process, and the commit records with it.
-                let options = if local.is_some() { JobOptions { checkpoint_dir: None, ..options } } else { options };
                 let client = client::new(args.output.unwrap_or_else(default_format), stop.clone());
                 result = task::run(&graph, &options, client, &SystemClock, &stop, &stats);
                 match &result {
@@ -117,38 +115,33 @@ fn default_format() -> Format {
     if std::io::stdout().is_terminal() { Format::Live } else { Format::Table }
 }
 
-/// The job's settings. `names`: of jobs that the process has run; each that writes tables gets one of its own.
-fn job_options(graph: &Graph, catalog: &Catalog, script: &str, names: &mut BTreeSet<String>) -> Result<JobOptions> {
-    let setting = |key: &str| catalog.settings.get(key).map(|v| v.trim());
+/// What the command line or the deployment says, else the settings: Flink's of SQL jobs (-1: not set) before the general one.
+fn parallelism(given: Option<u32>, catalog: &Catalog) -> Result<usize> {
+    let setting = |key: &str| catalog.settings.get(key).map(|v| (key.to_owned(), v.trim().to_owned()));
+    let of_sql = setting("table.exec.resource.default-parallelism").filter(|(_, v)| v != "-1");
+    let (key, text) = match (given, of_sql.or_else(|| setting("parallelism.default"))) {
+        (Some(n), _) => ("parallelism".to_owned(), n.to_string()),
+        (None, Some(setting)) => setting,
+        (None, None) => return Ok(1),
+    };
+    match text.parse() {
+        Ok(n @ 1..=64) => Ok(n),
+        _ => Err(Error::plan(format!("'{key}' must be a number from 1 to 64, not '{text}'"))),
+    }
+}
+
+fn job_options(catalog: &Catalog) -> Result<JobOptions> {
+    let setting = |key: &str| catalog.settings.get(key).map(String::as_str);
     let time_zone = sluice_plan::time_zone(&catalog.settings)?;
-    let interval = sluice_batch::duration::parse(setting("execution.checkpointing.interval").unwrap_or("1 s"));
-    if let Some(mode) = setting("execution.checkpointing.mode")
-        && !["EXACTLY_ONCE", "AT_LEAST_ONCE"].contains(&mode.to_ascii_uppercase().replace('-', "_").as_str())
-    {
-        return Err(Error::plan(format!("'execution.checkpointing.mode' cannot be '{mode}'")).hint("EXACTLY_ONCE or AT_LEAST_ONCE"));
-    }
-    let base = setting("pipeline.name").filter(|n| !n.is_empty()).unwrap_or(script);
-    let writes = graph.nodes.iter().any(|n| matches!(n.kind, NodeKind::Sink { .. }));
-    let mut name = base.to_owned();
-    let mut n = 1;
-    while writes && !names.insert(name.clone()) {
-        n += 1;
-        name = format!("{base}-{n}");
-    }
-    let checkpoint_dir = setting("execution.checkpointing.dir").map(str::to_owned);
-    let bounded = graph.nodes.iter().any(|n| matches!(&n.kind, NodeKind::Source { request, .. } if request.force_bounded));
-    let restart = if checkpoint_dir.is_some() && !bounded { Strategy::patient() } else { Strategy::None };
+    let commit_interval = sluice_batch::duration::parse(setting("execution.checkpointing.interval").unwrap_or("1 s"))?;
     Ok(JobOptions {
         time_zone,
-        commit_interval: interval.map_err(|e| e.context("'execution.checkpointing.interval'"))?,
+        commit_interval,
         duration: None,
         restore: None,
         allow_non_restored: false,
         savepoint_at_end: None,
         sql: String::new(),
-        name,
-        checkpoint_dir,
-        restored_from: None,
-        restart: Strategy::read(&catalog.settings, restart)?,
+        parallelism: 1,
     })
 }

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sluice_batch::Millis;
 
 /// Where a task's processing time comes from.
-pub trait Clock {
+pub trait Clock: Sync {
     fn now(&self) -> Millis;
 }
 

@@ -1,11 +1,10 @@
 //! A task: one thread that polls sources and pushes what they give through the operators into the sinks.
 
 pub mod clock;
-mod commit;
+mod exchange;
 mod memory;
+mod parallel;
 pub mod pipeline;
-mod recover;
-pub mod restart;
 mod snapshot;
 pub mod stats;
 
@@ -14,16 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sluice_batch::{Batch, ErrorKind, EvalContext, Result, WATERMARK_MAX};
-use sluice_connect::{Malformed, ScanRequest, Source, SourceEvent, Transactions};
+use sluice_batch::{EvalContext, Result, WATERMARK_MAX};
+use sluice_connect::{Malformed, Source, SourceEvent};
 use sluice_plan::{Graph, NodeKind};
 use sluice_state::Savepoint;
 
-use sluice_sql::relation::Schema;
-
 use crate::task::clock::Clock;
 use crate::task::pipeline::{Client, Pipeline};
-use crate::task::restart::{Restarts, Strategy};
 use crate::task::stats::Stats;
 
 /// How a job runs.
@@ -41,13 +37,8 @@ pub struct JobOptions {
     pub savepoint_at_end: Option<PathBuf>,
     /// The job's text, for the savepoint's readers.
     pub sql: String,
-    /// `pipeline.name`
-    pub name: String,
-    /// `execution.checkpointing.dir`
-    pub checkpoint_dir: Option<String>,
-    /// The path of `restore`.
-    pub restored_from: Option<String>,
-    pub restart: Strategy,
+    /// How many tasks share the work.
+    pub parallelism: usize,
 }
 
 /// Why a job ended without an error.
@@ -62,8 +53,6 @@ pub enum Ended {
 /// One source of the job and whether it has more to give.
 struct Input {
     node: usize,
-    /// The node's identity.
-    identity: String,
     source: Box<dyn Source>,
     ended: bool,
 }
@@ -72,10 +61,10 @@ struct Input {
 const IDLE_POLL: Duration = Duration::from_millis(20);
 const TICK: i64 = 100;
 
-/// Runs a job to its end on this thread; after a failure again from its last commit, as its restart strategy says.
+/// Runs a job to its end, on this thread if it is one task.
 ///
 /// # Errors
-/// The first failure of a source, operator or sink that the strategy does not make up for; what was committed before stays.
+/// The first failure of a source, operator or sink; what was written before stays.
 pub fn run(
     graph: &Graph,
     options: &JobOptions,
@@ -84,73 +73,26 @@ pub fn run(
     stop: &AtomicBool,
     stats: &Arc<Stats>,
 ) -> Result<Ended> {
-    let mut restarts = Restarts::new(options.restart.clone());
-    let mut client = Some(client);
-    let mut started = None;
-    loop {
-        let client = client.take().unwrap_or_else(|| Box::new(Nobody));
-        let error = match attempt(graph, options, client, clock, stop, stats, &mut started) {
-            Err(error) if error.kind() == ErrorKind::Runtime && !stop.load(Ordering::Relaxed) => error,
-            ended => return ended,
-        };
-        // Its rows have been seen: a query for a client cannot begin again.
-        if graph.nodes.iter().any(|n| matches!(n.kind, NodeKind::Client)) {
-            return Err(error);
-        }
-        let Some(wait) = restarts.next(&error, Instant::now(), rand::random()) else { return Err(error) };
-        match restarts.repeated() {
-            1 => tracing::error!("{error}; the job goes on from its last commit in {wait:?}"),
-            n => tracing::error!("{error}; for the {n}th time in a row: the job does not get beyond it, and tries again in {wait:?}"),
-        }
-        stats.add_restart(restarts.repeated());
-        let until = Instant::now() + wait;
-        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    if options.parallelism > 1 {
+        return parallel::run(graph, options, client, clock, stop, stats);
     }
-}
-
-/// The client of a job that gives rows to none.
-struct Nobody;
-
-impl Client for Nobody {
-    fn rows(&mut self, _schema: &Schema, _batch: &Batch, _context: &EvalContext) -> Result<()> {
-        Ok(())
-    }
-
-    fn flush(&mut self, _end: bool) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// From opening to the end, or to the first failure.
-fn attempt(
-    graph: &Graph,
-    options: &JobOptions,
-    client: Box<dyn Client>,
-    clock: &dyn Clock,
-    stop: &AtomicBool,
-    stats: &Arc<Stats>,
-    started: &mut Option<Instant>,
-) -> Result<Ended> {
     stats.set_opening(true);
     let context = EvalContext { time_zone: options.time_zone, now: clock.now(), ..EvalContext::default() };
-    let transactions = Transactions::open(&recover::sinks(graph), &options.name, options.commit_interval)?;
-    let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), &transactions)?;
-    let group = recover::can_last(graph, options, &transactions).then(|| commit::default_group(&options.name));
-    let mut inputs = open_sources(graph, group)?;
-    let (mut committer, restored) = recover::recover(graph, options, &mut pipeline, &mut inputs, &transactions)?;
+    let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), &|_| true)?;
+    let mut inputs = open_sources(graph)?;
+    if let Some(savepoint) = &options.restore {
+        snapshot::give_back(graph, &mut pipeline, &mut inputs, savepoint, options.allow_non_restored)?;
+    }
     stats.set_opening(false);
-    pipeline.start(graph, &|identity| snapshot::has_values(restored.as_ref(), identity))?;
-    drop(restored);
-    let started = *started.get_or_insert_with(Instant::now);
+    pipeline.start(graph, &|identity| snapshot::has_values(options.restore.as_ref(), identity))?;
     let end_time = options.savepoint_at_end.is_none();
-    let (mut committed, mut now, mut ticked, mut trim) = (Instant::now(), clock.now(), 0, memory::Trim::default());
+    let started = Instant::now();
+    let (mut committed, mut ticked, mut trim) = (Instant::now(), 0, memory::Trim::default());
     let ended = loop {
         if stop.load(Ordering::Relaxed) || options.duration.is_some_and(|d| started.elapsed() >= d) {
             break Ended::Stopped;
         }
-        now = clock.now();
+        let now = clock.now();
         pipeline.set_now(now);
         let busy = poll_round(&mut inputs, &mut pipeline, now, end_time, stats)?;
         if now - ticked >= TICK {
@@ -166,18 +108,17 @@ fn attempt(
             pipeline.flush_client()?;
         }
         if committed.elapsed() >= options.commit_interval {
-            committer.commit(graph, &mut pipeline, &mut inputs, stats, false)?;
+            commit(&mut inputs, &mut pipeline)?;
             committed = Instant::now();
         }
     };
-    if ended == Ended::Finished && end_time {
-        pipeline.tick(now)?;
-    }
-    committer.commit(graph, &mut pipeline, &mut inputs, stats, true)?;
+    pipeline.finish(ended == Ended::Finished && end_time)?;
     if let Some(directory) = &options.savepoint_at_end {
         snapshot::take(graph, &pipeline, &inputs, &options.sql)?.write(directory)?;
     }
-    committer.close()?;
+    for input in &mut inputs {
+        input.source.commit()?;
+    }
     report(&inputs, stats);
     Ok(ended)
 }
@@ -189,14 +130,12 @@ fn report(inputs: &[Input], stats: &Stats) {
     stats.set_malformed(inputs.iter().map(|i| i.source.malformed()).fold(Malformed::default(), add));
 }
 
-/// `group`: of Kafka sources that name none.
-fn open_sources(graph: &Graph, group: Option<String>) -> Result<Vec<Input>> {
+fn open_sources(graph: &Graph) -> Result<Vec<Input>> {
     let mut inputs = Vec::new();
     for (node, n) in graph.nodes.iter().enumerate() {
         if let NodeKind::Source { table, request } = &n.kind {
-            let request = ScanRequest { group: group.clone(), ..request.clone() };
-            let source = sluice_connect::open_source(table, &request)?;
-            inputs.push(Input { node, identity: n.properties.identity.clone(), source, ended: false });
+            let source = sluice_connect::open_source(table, request)?;
+            inputs.push(Input { node, source, ended: false });
         }
     }
     Ok(inputs)
@@ -241,4 +180,10 @@ fn handle(input: &mut Input, pipeline: &mut Pipeline, wait: Duration, now: i64, 
         }
     }
     Ok(true)
+}
+
+/// Everything read so far is written and said to be read: at-least-once.
+fn commit(inputs: &mut [Input], pipeline: &mut Pipeline) -> Result<()> {
+    pipeline.flush(false)?;
+    inputs.iter_mut().try_for_each(|i| i.source.commit())
 }

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sluice_batch::{Batch, EvalContext, Millis, Result, WATERMARK_MAX, WATERMARK_NONE};
-use sluice_connect::{Sink, Transactions};
-use sluice_operators::state::{ChangeKind, DeltaWriter, SnapshotReader, SnapshotWriter};
+use sluice_batch::{Batch, Error, EvalContext, Millis, Result, WATERMARK_MAX, WATERMARK_NONE};
+use sluice_connect::Sink;
+use sluice_operators::state::{SnapshotReader, SnapshotWriter};
 use sluice_operators::{Item, Operator, Output};
 use sluice_plan::{Graph, NodeKind};
 use sluice_sql::relation::Schema;
-use sluice_state::change::{Op, OperatorChanges};
 use sluice_state::{OperatorState, Tables};
 
+use crate::task::exchange::{Message, Outlet};
 use crate::task::stats::Stats;
 
 /// Where the rows of a bare SELECT go.
@@ -21,6 +21,19 @@ pub trait Client: Send {
 
     /// Nothing follows for now.
     fn flush(&mut self, end: bool) -> Result<()>;
+}
+
+/// The client of tasks that have no rows for one.
+pub struct NoClient;
+
+impl Client for NoClient {
+    fn rows(&mut self, _schema: &Schema, _batch: &Batch, _context: &EvalContext) -> Result<()> {
+        Err(Error::runtime("internal: rows for the client outside of the first task"))
+    }
+
+    fn flush(&mut self, _end: bool) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A wired job.
@@ -47,11 +60,13 @@ struct Stage {
 }
 
 enum Work {
-    /// A source or VALUES: rows come from outside.
+    /// A source, VALUES or the receiving end of an exchange: rows come from outside.
     Entry,
     Operator(Box<dyn Operator>),
     Sink(Box<dyn Sink>),
     Client(Schema),
+    /// The sending end of an exchange.
+    Outlet(Box<Outlet>),
 }
 
 #[derive(Clone, Copy)]
@@ -60,29 +75,49 @@ struct InputTime {
     idle: bool,
 }
 
+impl Stage {
+    fn new(work: Work, inputs: usize) -> Self {
+        Self {
+            wants_ticks: matches!(&work, Work::Operator(o) if o.wants_ticks()),
+            work,
+            consumers: vec![],
+            inputs: vec![InputTime { watermark: WATERMARK_NONE, idle: false }; inputs.max(1)],
+            watermark: WATERMARK_NONE,
+            forwarded: WATERMARK_NONE,
+            idle: false,
+        }
+    }
+}
+
+/// A pipeline of nothing.
+impl Default for Pipeline {
+    fn default() -> Self {
+        Self { stages: vec![], context: EvalContext::default(), client: Box::new(NoClient), stats: Arc::default(), spare: vec![] }
+    }
+}
+
 impl Pipeline {
-    /// Makes the operators and opens the sinks.
+    /// Makes the operators and opens the sinks, of those nodes only that run here.
     ///
     /// # Errors
     /// If an operator is not supported or a sink cannot be opened.
-    pub fn open(graph: &Graph, context: EvalContext, client: Box<dyn Client>, stats: Arc<Stats>, transactions: &Transactions) -> Result<Self> {
+    pub fn open(
+        graph: &Graph,
+        context: EvalContext,
+        client: Box<dyn Client>,
+        stats: Arc<Stats>,
+        runs: &dyn Fn(usize) -> bool,
+    ) -> Result<Self> {
         let mut stages = Vec::with_capacity(graph.nodes.len());
-        for node in &graph.nodes {
+        for (at, node) in graph.nodes.iter().enumerate() {
             let work = match &node.kind {
+                _ if !runs(at) => Work::Entry,
                 NodeKind::Source { .. } | NodeKind::Values { .. } => Work::Entry,
                 NodeKind::Operator(spec) => Work::Operator(sluice_operators::spec::build(spec)?),
-                NodeKind::Sink { table } => Work::Sink(sluice_connect::open_sink(table, context.time_zone, transactions)?),
+                NodeKind::Sink { table } => Work::Sink(sluice_connect::open_sink(table, context.time_zone)?),
                 NodeKind::Client => Work::Client(node.schema.clone()),
             };
-            stages.push(Stage {
-                wants_ticks: matches!(&work, Work::Operator(o) if o.wants_ticks()),
-                work,
-                consumers: vec![],
-                inputs: vec![InputTime { watermark: WATERMARK_NONE, idle: false }; node.inputs.len().max(1)],
-                watermark: WATERMARK_NONE,
-                forwarded: WATERMARK_NONE,
-                idle: false,
-            });
+            stages.push(Stage::new(work, node.inputs.len()));
         }
         for (at, node) in graph.nodes.iter().enumerate() {
             for (port, input) in node.inputs.iter().enumerate() {
@@ -90,6 +125,32 @@ impl Pipeline {
             }
         }
         Ok(Self { stages, context, client, stats, spare: vec![] })
+    }
+
+    /// Puts an exchange into the edges from `from` to `to`: rows go to the outlet instead, if this task sends any, and come from a new
+    /// entry, which is the answer.
+    pub fn exchange(&mut self, from: usize, to: &[(usize, usize)], outlet: Option<Outlet>) -> usize {
+        self.stages[from].consumers.retain(|c| !to.contains(c));
+        if let Some(outlet) = outlet {
+            let at = self.stages.len();
+            self.stages[from].consumers.push((at, 0));
+            self.stages.push(Stage::new(Work::Outlet(Box::new(outlet)), 1));
+        }
+        self.stages.push(Stage { consumers: to.to_vec(), ..Stage::new(Work::Entry, 0) });
+        self.stages.len() - 1
+    }
+
+    /// The sending ends of exchanges.
+    pub fn outlets(&mut self) -> impl Iterator<Item = &mut Outlet> {
+        self.stages.iter_mut().filter_map(|s| if let Work::Outlet(outlet) = &mut s.work { Some(outlet.as_mut()) } else { None })
+    }
+
+    /// The operator of a node.
+    pub fn operator(&self, node: usize) -> Option<&dyn Operator> {
+        match &self.stages.get(node)?.work {
+            Work::Operator(operator) => Some(operator.as_ref()),
+            _ => None,
+        }
     }
 
     /// Sends what is there before any source is read: VALUES, which end at once.
@@ -113,51 +174,15 @@ impl Pipeline {
         let mut states = vec![];
         for (stage, node) in self.stages.iter().zip(&graph.nodes) {
             let Work::Operator(operator) = &stage.work else { continue };
-            let state = state(operator.as_ref(), &node.properties.identity)?;
-            if !state.tables.is_empty() {
-                states.push(state);
+            let mut writer = SnapshotWriter::default();
+            let name = operator.name();
+            operator.snapshot(&mut writer).map_err(|e| e.context(format!("the state of {name}")))?;
+            let tables: Tables = writer.into_tables().into_iter().map(|(table, rows)| (table.to_owned(), rows)).collect();
+            if !tables.is_empty() {
+                states.push(OperatorState { identity: node.properties.identity.clone(), kind: name.to_owned(), tables });
             }
         }
         Ok(states)
-    }
-
-    /// What has changed in the state of each operator since the last call; of all that do not know, or if `whole`, everything.
-    pub fn changes(&mut self, graph: &Graph, whole: bool) -> Result<Vec<OperatorChanges>> {
-        let mut all = vec![];
-        for (stage, node) in self.stages.iter_mut().zip(&graph.nodes) {
-            let Work::Operator(operator) = &mut stage.work else { continue };
-            let identity = &node.properties.identity;
-            let mut writer = DeltaWriter::default();
-            let name = operator.name();
-            let knows = operator.delta(&mut writer).map_err(|e| e.context(format!("the state of {name}")))?;
-            if !knows || whole {
-                all.push(OperatorChanges::all_of(state(operator.as_ref(), identity)?));
-                continue;
-            }
-            let op = |kind: ChangeKind| match kind {
-                ChangeKind::Put => Op::Put,
-                ChangeKind::Delete => Op::Delete,
-                ChangeKind::DeletePrefix => Op::DeletePrefix,
-            };
-            let rows = |rows: Vec<_>| rows.into_iter().map(|(kind, k, v)| (op(kind), k, v)).collect();
-            let tables = writer.into_tables().into_iter().map(|(table, changes)| (table.to_owned(), rows(changes))).collect();
-            all.push(OperatorChanges { identity: identity.clone(), kind: name.to_owned(), whole: false, tables });
-        }
-        Ok(all)
-    }
-
-    /// From now on operators take note of what changes.
-    pub fn track_changes(&mut self) {
-        for stage in &mut self.stages {
-            if let Work::Operator(operator) = &mut stage.work {
-                operator.track_changes();
-            }
-        }
-    }
-
-    /// The watermark that an entry was last given, unless it has ended.
-    pub fn told(&self, entry: usize) -> Option<Millis> {
-        Some(self.stages[entry].forwarded).filter(|w| *w != WATERMARK_NONE && *w != WATERMARK_MAX)
     }
 
     /// Gives operators their state, by identity.
@@ -216,7 +241,7 @@ impl Pipeline {
                     matches += op.matches();
                     bytes += op.state_bytes() as u64;
                 }
-                Work::Entry | Work::Client(_) => {}
+                Work::Entry | Work::Client(_) | Work::Outlet(_) => {}
             }
         }
         self.stats.set_state(late, bytes, matches);
@@ -243,9 +268,17 @@ impl Pipeline {
                 sink.flush(end)?;
             }
         }
+        self.stats.add_commit();
         self.client.flush(end)
     }
 
+    /// The job's end; `complete` if all input was read.
+    pub fn finish(&mut self, complete: bool) -> Result<()> {
+        if complete {
+            self.tick(self.context.now)?;
+        }
+        self.flush(true)
+    }
 
     /// Calls an operator and sends on what it gives. Answers whether the stage is an operator.
     fn call(&mut self, at: usize, f: impl FnOnce(&mut dyn Operator, &mut Output<'_>) -> Result<()>) -> Result<bool> {
@@ -289,6 +322,7 @@ impl Pipeline {
                 self.stats.add_out(batch.rows() as u64);
                 self.client.rows(schema, &batch, &self.context)
             }
+            Work::Outlet(outlet) => outlet.rows(batch),
             Work::Operator(_) => self.call(at, |op, out| op.batch(port, batch, out)).map(drop),
         }
     }
@@ -315,6 +349,9 @@ impl Pipeline {
             if self.stages[at].inputs.iter().all(|i| i.idle) {
                 if !self.stages[at].idle {
                     self.stages[at].idle = true;
+                    if let Work::Outlet(outlet) = &mut self.stages[at].work {
+                        outlet.tell(&Message::Idle);
+                    }
                     self.forward_idle(at)?;
                 }
             } else {
@@ -349,6 +386,10 @@ impl Pipeline {
                 self.stats.set_watermark(now);
                 now
             }
+            Work::Outlet(outlet) => {
+                outlet.tell(&if now == WATERMARK_MAX { Message::End } else { Message::Watermark(now) });
+                now
+            }
             Work::Entry => now,
         };
         if now == WATERMARK_MAX {
@@ -356,13 +397,4 @@ impl Pipeline {
         }
         self.forward(at, forward)
     }
-}
-
-/// All state of an operator.
-fn state(operator: &dyn Operator, identity: &str) -> Result<OperatorState> {
-    let mut writer = SnapshotWriter::default();
-    let name = operator.name();
-    operator.snapshot(&mut writer).map_err(|e| e.context(format!("the state of {name}")))?;
-    let tables: Tables = writer.into_tables().into_iter().map(|(table, rows)| (table.to_owned(), rows)).collect();
-    Ok(OperatorState { identity: identity.to_owned(), kind: name.to_owned(), tables })
 }

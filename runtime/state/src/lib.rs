@@ -1,20 +1,16 @@
-//! State outside of a running job: what commits write, and savepoints.
+//! State outside of a running job: savepoints.
 //!
 //! A job's state is, per operator, tables of byte keys and values; per source, positions. A [`Savepoint`] holds both and is a
-//! directory with `manifest.json` and one Parquet file a table ([`savepoint`]). A running job writes [`checkpoints`]: a base and deltas,
-//! in a [`storage`].
+//! directory with `manifest.json` and one Parquet file a table ([`savepoint`]).
 
-pub mod change;
-pub mod checkpoints;
-pub mod file;
 pub mod manifest;
 pub mod savepoint;
-pub mod storage;
 mod table;
 
 use std::collections::BTreeMap;
 
 pub use savepoint::Savepoint;
+
 /// Tables of one operator by name: rows of key and value.
 pub type Tables = BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>;
 
@@ -36,18 +32,4 @@ pub struct SourceState {
     pub table: String,
     /// (split, position), e.g. (`orders-0`, `17`).
     pub positions: Vec<(String, String)>,
-    /// The time that it had told the job.
-    pub watermark: Option<sluice_batch::Millis>,
-}
-
-impl From<manifest::Source> for SourceState {
-    fn from(s: manifest::Source) -> Self {
-        Self { identity: s.identity, table: s.table, positions: s.positions, watermark: s.watermark }
-    }
-}
-
-impl From<&SourceState> for manifest::Source {
-    fn from(s: &SourceState) -> Self {
-        Self { identity: s.identity.clone(), table: s.table.clone(), positions: s.positions.clone(), watermark: s.watermark }
-    }
 }

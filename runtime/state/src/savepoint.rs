@@ -40,11 +40,13 @@ impl Savepoint {
             }
             operators.push(manifest::Operator { identity: operator.identity.clone(), kind: operator.kind.clone(), tables });
         }
+        let source =
+            |s: &SourceState| manifest::Source { identity: s.identity.clone(), table: s.table.clone(), positions: s.positions.clone() };
         let manifest = Manifest {
             format: manifest::FORMAT,
             engine: env!("CARGO_PKG_VERSION").to_owned(),
             sql: self.sql.clone(),
-            sources: self.sources.iter().map(manifest::Source::from).collect(),
+            sources: self.sources.iter().map(source).collect(),
             operators,
         };
         let text = serde_json::to_vec_pretty(&manifest).map_err(|e| failed(e.into()))?;
@@ -78,7 +80,8 @@ impl Savepoint {
             }
             operators.push(OperatorState { identity: operator.identity, kind: operator.kind, tables });
         }
-        Ok(Self { sql: manifest.sql, sources: manifest.sources.into_iter().map(SourceState::from).collect(), operators })
+        let source = |s: manifest::Source| SourceState { identity: s.identity, table: s.table, positions: s.positions };
+        Ok(Self { sql: manifest.sql, sources: manifest.sources.into_iter().map(source).collect(), operators })
     }
 }
 
@@ -93,7 +96,7 @@ mod tests {
         let rows: Vec<_> = (0..20_000u32).map(|i| (i.to_be_bytes().to_vec(), vec![7; (i % 5) as usize])).collect();
         let savepoint = Savepoint {
             sql: "INSERT INTO a SELECT * FROM b".into(),
-            sources: vec![SourceState { identity: "s".into(), table: "b".into(), positions: vec![("b-0".into(), "17".into())], watermark: Some(-5) }],
+            sources: vec![SourceState { identity: "s".into(), table: "b".into(), positions: vec![("b-0".into(), "17".into())] }],
             operators: vec![OperatorState {
                 identity: "Join-1".into(),
                 kind: "Join".into(),

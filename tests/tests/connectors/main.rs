@@ -13,7 +13,9 @@ use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::util::pretty::pretty_format_batches;
 use libtest_mimic::{Arguments, Trial};
 use sluice_batch::{Batch, Error, Field, RowKind, Span, SqlType, TypeKind};
-use sluice_connect::{MetadataColumn, ScanColumn, ScanRequest, Sink, Source, SourceEvent, TableOption, TableSpec, open_sink, open_source};
+use sluice_connect::{
+    MetadataColumn, ScanColumn, ScanRequest, Share, Sink, Source, SourceEvent, TableOption, TableSpec, open_sink, open_source,
+};
 use sluice_tests::services::Services;
 use sluice_tests::topics::{self, Record};
 
@@ -110,7 +112,7 @@ fn int() -> SqlType {
 fn request(table: &TableSpec) -> ScanRequest {
     let physical = (0..table.physical.len()).map(ScanColumn::Physical);
     let columns = physical.chain((0..table.metadata.len()).map(ScanColumn::Metadata)).collect();
-    ScanRequest { columns, watermark: None, force_bounded: false, time_zone: UTC, group: None }
+    ScanRequest { columns, watermark: None, force_bounded: false, time_zone: UTC, share: Share::ALL }
 }
 
 fn bounded(table: &TableSpec) -> ScanRequest {
@@ -162,7 +164,7 @@ fn write(sink: &mut dyn Sink, columns: Vec<ArrayRef>, kinds: Option<&[RowKind]>)
 /// Raw lines into a topic.
 fn produce(topic: &str, values: &[Option<&str>]) {
     let raw = table("kafka", topic, &[("format", "raw")], &[("v", string())]);
-    let mut sink = open_sink(&raw, UTC, &Default::default()).unwrap();
+    let mut sink = open_sink(&raw, UTC).unwrap();
     write(sink.as_mut(), vec![strings(values)], None);
     sink.flush(true).unwrap();
 }

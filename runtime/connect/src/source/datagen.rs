@@ -18,7 +18,7 @@ use crate::progress::{Progress, RecordEnd};
 use crate::registry::SourceFactory;
 use crate::{ScanColumn, ScanRequest, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
 
-pub(crate) const FACTORY: SourceFactory = SourceFactory { info, metadata: |_| Ok(vec![]), open };
+pub(crate) const FACTORY: SourceFactory = SourceFactory { info, metadata: |_| Ok(vec![]), open, splits: false };
 
 struct Settings {
     rows_per_second: u64,

@@ -17,7 +17,7 @@ use crate::progress::{Progress, RecordEnd};
 use crate::registry::SourceFactory;
 use crate::{Malformed, ScanColumn, ScanRequest, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
 
-pub(crate) const FACTORY: SourceFactory = SourceFactory { info, metadata: |_| Ok(metadata()), open };
+pub(crate) const FACTORY: SourceFactory = SourceFactory { info, metadata: |_| Ok(metadata()), open, splits: false };
 
 /// Options of Flink's `filesystem` that are for folders which grow or are partitioned.
 const UNSUPPORTED: &[&str] = &[

@@ -19,13 +19,12 @@ use crate::kafka::table::{KafkaTable, Topics, record_metadata};
 use crate::options::closest;
 use crate::progress::{Progress, RecordEnd};
 use crate::registry::SourceFactory;
-use crate::kafka::{self, transaction::cluster};
-use crate::{CommittedOffset, ConsumerGroup, Malformed, PartitionOffset, ScanRequest, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
+use crate::{Malformed, ScanRequest, Share, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
 
 pub(crate) const FACTORY: SourceFactory =
-    SourceFactory { info: |t| info(t, false), metadata: |t| metadata(t, false), open: |t, r| open(t, r, false) };
+    SourceFactory { info: |t| info(t, false), metadata: |t| metadata(t, false), open: |t, r| open(t, r, false), splits: true };
 pub(crate) const UPSERT_FACTORY: SourceFactory =
-    SourceFactory { info: |t| info(t, true), metadata: |t| metadata(t, true), open: |t, r| open(t, r, true) };
+    SourceFactory { info: |t| info(t, true), metadata: |t| metadata(t, true), open: |t, r| open(t, r, true), splits: true };
 
 /// How long a batch may wait to become full.
 const FILL: Duration = Duration::from_millis(10);
@@ -77,16 +76,13 @@ fn open(spec: &TableSpec, request: &ScanRequest, upsert: bool) -> Result<Box<dyn
     if request.force_bounded && table.stop == Stop::Never {
         table.stop = Stop::Latest;
     }
-    if table.group.is_none() {
-        table.group.clone_from(&request.group);
-    }
     table.report_ignored(spec, Role::Consumer);
     let reset = table.start.reset(table.consumer.get("auto.offset.reset"));
     // Partitions are assigned by hand, but librdkafka wants a group's name all the same; nothing is committed to this one.
     let unnamed = format!("sluice-{:016x}", rand::random::<u64>());
     let mut more = vec![("auto.offset.reset", reset)];
-    if table.consumer.get("group.id").is_none() {
-        more.push(("group.id", table.group.as_deref().unwrap_or(&unnamed)));
+    if table.group.is_none() {
+        more.push(("group.id", &unnamed));
     }
     let config = table.consumer.config(Role::Consumer, &more)?;
     let dead_letters = match &table.dead_letters {
@@ -109,6 +105,8 @@ fn open(spec: &TableSpec, request: &ScanRequest, upsert: bool) -> Result<Box<dyn
         restored: None,
         next_discovery: None,
         waiting: false,
+        share: request.share,
+        told_idle: false,
         committed: vec![],
         ended: vec![],
         dead_letters,
@@ -144,6 +142,9 @@ struct KafkaSource {
     next_discovery: Option<Instant>,
     /// There is no topic yet.
     waiting: bool,
+    share: Share,
+    /// The task knows that there are no partitions for it.
+    told_idle: bool,
     committed: Vec<i64>,
     /// Splits that have ended, but hold the watermark until their last rows are given.
     ended: Vec<u32>,
@@ -241,7 +242,8 @@ impl KafkaSource {
         let mut fresh = vec![];
         for topic in topics {
             for id in topic.partitions {
-                if !self.partitions.iter().any(|p| p.id == id && p.topic == topic.name) {
+                let mine = self.share.has(&topic.name, id as usize);
+                if mine && !self.partitions.iter().any(|p| p.id == id && p.topic == topic.name) {
                     fresh.push(TopicOffset { topic: topic.name.clone(), partition: id, offset: 0 });
                 }
             }
@@ -450,6 +452,10 @@ impl Source for KafkaSource {
             return Ok(event);
         }
         self.rediscover()?;
+        // There are more tasks than partitions: this one holds no time back.
+        if self.share.tasks > 1 && self.partitions.is_empty() && !self.waiting && !std::mem::replace(&mut self.told_idle, true) {
+            return Ok(SourceEvent::Idle);
+        }
         if !self.unassigned.is_empty() {
             self.assign()?;
         }
@@ -498,35 +504,10 @@ impl Source for KafkaSource {
         Ok(())
     }
 
-    fn group(&self) -> Option<ConsumerGroup> {
-        Some(ConsumerGroup { cluster: cluster(&self.table.servers), name: self.table.group.clone()? })
-    }
-
-    fn offsets(&self) -> Vec<PartitionOffset> {
-        let offset = |(i, p): (usize, &Partition)| PartitionOffset {
-            topic: p.topic.clone(),
-            partition: p.id,
-            offset: self.progress.position(i as u32),
-        };
-        self.partitions.iter().enumerate().map(offset).collect()
-    }
-
-    fn committed(&mut self) -> Result<Vec<CommittedOffset>> {
-        let at: Vec<_> =
-            self.partitions.iter().map(|p| TopicOffset { topic: p.topic.clone(), partition: p.id, offset: 0 }).collect();
-        Ok(kafka::committed(self.client.committed_metadata(&at, self.table.patience)?))
-    }
-
-    fn commit_offsets(&mut self, offsets: &[CommittedOffset]) -> Result<bool> {
-        self.client.commit_wait(&kafka::with_metadata(offsets))
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.dead_letters.as_ref().map_or(Ok(()), |(producer, _)| producer.flush(self.table.patience))
-    }
-
     fn commit(&mut self) -> Result<()> {
-        self.flush()?;
+        if let Some((producer, _)) = &self.dead_letters {
+            producer.flush(self.table.patience)?;
+        }
         if self.table.group.is_none() {
             return Ok(());
         }

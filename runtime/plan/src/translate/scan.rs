@@ -59,7 +59,7 @@ impl Planner<'_> {
             watermark: watermark_spec,
             force_bounded: self.options.force_bounded,
             time_zone: self.settings.time_zone,
-            group: None,
+            share: sluice_connect::Share::ALL,
         };
         let primary_key = table.primary_key.as_ref().and_then(|k| k.iter().map(|c| at(*c)).collect::<Option<Vec<_>>>());
         let mut node = self.source(spec, request, &info, schema, primary_key.as_deref());

@@ -1,0 +1,477 @@
+//! A job over several tasks: one thread each with its own copy of the operators, rows exchanged by key ([`super::exchange`]), one commit
+//! for all.
+//!
+//! For a commit all tasks stop reading, send barriers behind what they have sent, and work off what comes before the others' barriers.
+//! Then nothing is on its way. Each task flushes and hands its pipeline and sources to the coordinator (the thread that called
+//! [`run`]), which commits for all of them and gives them back.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use sluice_batch::{Error, EvalContext, Millis, Result, WATERMARK_MAX};
+use sluice_connect::Share;
+use sluice_operators::shard::SHARDS;
+use sluice_plan::{Distributed, Distribution, Graph, NodeKind};
+
+use super::clock::Clock;
+use super::exchange::{Inlet, Message, Network, Outlet, Time};
+use super::pipeline::{Client, NoClient, Pipeline};
+use super::stats::Stats;
+use super::{Ended, IDLE_POLL, Input, JobOptions, TICK, handle, report, snapshot};
+
+/// How long a task with exchanges waits for news before it asks its sources again.
+const WAIT: Duration = Duration::from_millis(5);
+/// Messages worked off before the sources are asked again.
+const MESSAGES: usize = 64;
+
+/// What a task hands over for a commit.
+struct Part {
+    pipeline: Pipeline,
+    inputs: Vec<Input>,
+}
+
+enum Report {
+    /// All sources, and with them all senders, have given all they have.
+    Finished,
+    /// At the commit's barrier.
+    Aligned(Box<Part>),
+    Failed(Error),
+}
+
+/// What the coordinator wants of the tasks.
+#[derive(Default)]
+struct Control {
+    /// The number of the last barrier asked for.
+    barrier: AtomicU64,
+    /// It is the last one: the job ends there.
+    last: AtomicBool,
+    /// The end is that of all input.
+    complete: AtomicBool,
+    abort: AtomicBool,
+}
+
+/// Runs a job in `options.parallelism` threads beside this one to its end.
+///
+/// # Errors
+/// The first failure of a task; what was written before stays.
+pub fn run(
+    graph: &Graph,
+    options: &JobOptions,
+    client: Box<dyn Client>,
+    clock: &dyn Clock,
+    stop: &AtomicBool,
+    stats: &Arc<Stats>,
+) -> Result<Ended> {
+    if options.parallelism > SHARDS as usize {
+        return Err(Error::plan(format!("parallelism is at most {SHARDS}, not {}", options.parallelism)));
+    }
+    stats.set_opening(true);
+    let distributed = sluice_plan::distribute(graph);
+    let network = Arc::new(Network::new(options.parallelism, distributed.exchanges.len()));
+    let control = Arc::new(Control::default());
+    let (to_coordinator, reports) = channel();
+    let mut client = Some(client);
+    let (mut tasks, mut resume) = (vec![], vec![]);
+    for index in 0..options.parallelism {
+        let (sender, resumed) = channel();
+        resume.push(sender);
+        let link = Link { network: network.clone(), control: control.clone(), reports: to_coordinator.clone(), resumed };
+        let client = client.take().unwrap_or_else(|| Box::new(NoClient));
+        tasks.push(Task::open(graph, &distributed, options, index, client, clock, &stats.part(), link)?);
+    }
+    stats.set_opening(false);
+    let result = std::thread::scope(|scope| {
+        for task in tasks {
+            let (reports, index) = (to_coordinator.clone(), task.index);
+            scope.spawn(move || {
+                let result = catch_unwind(AssertUnwindSafe(|| task.run()));
+                let failed = match result {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => error,
+                    Err(_) => Error::runtime(format!("task {index} panicked")),
+                };
+                // The coordinator is gone only if it has failed itself.
+                let _ = reports.send((index, Report::Failed(failed)));
+            });
+        }
+        let coordinator = Coordinator { graph, options, network: &network, control: &control, reports: &reports, resume };
+        let result = coordinator.run(stop);
+        control.abort.store(true, Ordering::Relaxed);
+        (0..network.tasks()).for_each(|t| network.notify(t));
+        result
+    });
+    stats.end_parts();
+    result
+}
+
+struct Coordinator<'a> {
+    graph: &'a Graph,
+    options: &'a JobOptions,
+    network: &'a Network,
+    control: &'a Control,
+    reports: &'a Receiver<(usize, Report)>,
+    /// Gives tasks their parts back. Dropped when the coordinator ends, and so the tasks do.
+    resume: Vec<Sender<Box<Part>>>,
+}
+
+impl Coordinator<'_> {
+    fn run(self, stop: &AtomicBool) -> Result<Ended> {
+        let tasks = self.resume.len();
+        let (started, mut committed) = (Instant::now(), Instant::now());
+        let mut finished = vec![false; tasks];
+        let mut parts: Vec<Option<Box<Part>>> = (0..tasks).map(|_| None).collect();
+        let mut ended = None;
+        let mut committing = false;
+        loop {
+            match self.reports.recv_timeout(IDLE_POLL) {
+                Ok((task, Report::Finished)) => finished[task] = true,
+                Ok((task, Report::Aligned(part))) => parts[task] = Some(part),
+                Ok((_, Report::Failed(error))) => return Err(error),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::runtime("internal: all tasks are gone")),
+            }
+            if committing {
+                if parts.iter().any(Option::is_none) {
+                    continue;
+                }
+                let mut all: Vec<Box<Part>> = parts.iter_mut().filter_map(Option::take).collect();
+                if let Some(ended) = ended {
+                    self.end(&mut all)?;
+                    return Ok(ended);
+                }
+                commit(&mut all)?;
+                for (part, resume) in all.into_iter().zip(&self.resume) {
+                    // A task that is gone has reported why.
+                    let _ = resume.send(part);
+                }
+                (committing, committed) = (false, Instant::now());
+            } else if finished.iter().all(|f| *f) {
+                ended = Some(Ended::Finished);
+            } else if stop.load(Ordering::Relaxed) || self.options.duration.is_some_and(|d| started.elapsed() >= d) {
+                ended = Some(Ended::Stopped);
+            }
+            if !committing && (ended.is_some() || committed.elapsed() >= self.options.commit_interval) {
+                committing = true;
+                self.ask(ended);
+            }
+        }
+    }
+
+    /// Asks for a barrier.
+    fn ask(&self, ended: Option<Ended>) {
+        let complete = ended == Some(Ended::Finished) && self.options.savepoint_at_end.is_none();
+        self.control.complete.store(complete, Ordering::Relaxed);
+        self.control.last.store(ended.is_some(), Ordering::Relaxed);
+        self.control.barrier.fetch_add(1, Ordering::Release);
+        (0..self.network.tasks()).for_each(|t| self.network.notify(t));
+    }
+
+    /// The last commit, and the savepoint.
+    fn end(&self, parts: &mut [Box<Part>]) -> Result<()> {
+        if let Some(directory) = &self.options.savepoint_at_end {
+            let taken = parts.iter().map(|p| snapshot::take(self.graph, &p.pipeline, &p.inputs, &self.options.sql));
+            snapshot::merge(taken.collect::<Result<_>>()?).write(directory)?;
+        }
+        commit(parts)
+    }
+}
+
+/// All tasks have written everything they have read: that is said to the outside.
+fn commit(parts: &mut [Box<Part>]) -> Result<()> {
+    parts.iter_mut().flat_map(|p| &mut p.inputs).try_for_each(|i| i.source.commit())
+}
+
+/// How a task speaks with the others.
+struct Link {
+    network: Arc<Network>,
+    control: Arc<Control>,
+    reports: Sender<(usize, Report)>,
+    resumed: Receiver<Box<Part>>,
+}
+
+/// The receiving end of an exchange in a task.
+struct Receiving {
+    entry: usize,
+    inlet: Inlet,
+    /// Exchanges that its rows may go to.
+    reaches: Vec<usize>,
+}
+
+/// A barrier on its way through a task.
+struct Passing {
+    last: bool,
+    complete: bool,
+    /// By exchange: whether this task has sent its barrier.
+    sent: Vec<bool>,
+}
+
+struct Task<'a> {
+    index: usize,
+    link: Link,
+    clock: &'a dyn Clock,
+    stats: Arc<Stats>,
+    pipeline: Pipeline,
+    inputs: Vec<Input>,
+    /// By source node: exchanges that its rows may go to.
+    reached: Vec<Vec<usize>>,
+    /// By exchange; `None`: this task gets nothing from it.
+    receiving: Vec<Option<Receiving>>,
+    /// By exchange, whether this task sends.
+    sends: Vec<bool>,
+    /// By exchange: what does not fit into the receivers' queues waits here.
+    clear: Vec<bool>,
+    end_time: bool,
+    barriers: u64,
+    passing: Option<Passing>,
+    reported: bool,
+    ticked: Millis,
+}
+
+impl<'a> Task<'a> {
+    fn open(
+        graph: &Graph,
+        distributed: &Distributed,
+        options: &JobOptions,
+        index: usize,
+        client: Box<dyn Client>,
+        clock: &'a dyn Clock,
+        stats: &Arc<Stats>,
+        link: Link,
+    ) -> Result<Self> {
+        let context = EvalContext { time_zone: options.time_zone, now: clock.now(), ..EvalContext::default() };
+        let runs = |node: usize| index == 0 || !distributed.single[node];
+        let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), &runs)?;
+        let tasks = options.parallelism;
+        let (receiving, sends) = connect(graph, distributed, &mut pipeline, index, tasks, &link.network)?;
+        let mut inputs = vec![];
+        let share = Share { task: index, tasks };
+        for (node, n) in graph.nodes.iter().enumerate() {
+            let NodeKind::Source { table, request } = &n.kind else { continue };
+            if sluice_connect::has_share(table, share)? {
+                let request = sluice_connect::ScanRequest { share, ..request.clone() };
+                inputs.push(Input { node, source: sluice_connect::open_source(table, &request)?, ended: false });
+            } else {
+                pipeline.end_of_input(node)?;
+                pipeline.watermark(node, WATERMARK_MAX)?;
+            }
+        }
+        if let Some(savepoint) = &options.restore {
+            snapshot::check_known(graph, savepoint, options.allow_non_restored)?;
+            let mine = snapshot::share(graph, distributed, &pipeline, savepoint, index, tasks)?;
+            snapshot::give_back(graph, &mut pipeline, &mut inputs, &mine, true)?;
+        }
+        pipeline.start(graph, &|identity| index > 0 || snapshot::has_values(options.restore.as_ref(), identity))?;
+        Ok(Self {
+            index,
+            link,
+            clock,
+            stats: stats.clone(),
+            pipeline,
+            inputs,
+            reached: (0..graph.nodes.len()).map(|n| reached(graph, distributed, &[n])).collect(),
+            clear: vec![true; sends.len()],
+            receiving,
+            sends,
+            end_time: options.savepoint_at_end.is_none(),
+            barriers: 0,
+            passing: None,
+            reported: false,
+            ticked: 0,
+        })
+    }
+
+    fn run(mut self) -> Result<()> {
+        while !self.link.control.abort.load(Ordering::Relaxed) {
+            let seen = self.link.network.news(self.index);
+            let now = self.clock.now();
+            self.pipeline.set_now(now);
+            self.flush();
+            let mut busy = self.receive()?;
+            if self.begin_barrier() {
+                if self.pass_barrier(now)? {
+                    match self.hand_over()? {
+                        true => continue,
+                        false => return Ok(()),
+                    }
+                }
+            } else {
+                busy |= self.poll(now)?;
+                self.pipeline.end_round()?;
+                if now - self.ticked >= TICK {
+                    self.ticked = now;
+                    self.pipeline.tick(now)?;
+                    report(&self.inputs, &self.stats);
+                }
+            }
+            self.report_end();
+            if !busy {
+                self.flush();
+                self.pipeline.flush_client()?;
+                self.link.network.wait(self.index, seen, if self.inputs.iter().all(|i| i.ended) { IDLE_POLL } else { WAIT });
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what has waited.
+    fn flush(&mut self) {
+        for outlet in self.pipeline.outlets() {
+            self.clear[outlet.exchange()] = outlet.flush();
+        }
+    }
+
+    /// Works off messages that lead nowhere where something waits already.
+    fn receive(&mut self) -> Result<bool> {
+        for count in 0..MESSAGES {
+            let (receiving, clear) = (&self.receiving, &self.clear);
+            let wanted = |e: usize| receiving[e].as_ref().is_some_and(|r| r.reaches.iter().all(|to| clear[*to]));
+            let Some((exchange, from, message)) = self.link.network.pop(self.index, wanted) else { return Ok(count > 0) };
+            let Some(receiving) = &mut self.receiving[exchange] else { continue };
+            let entry = receiving.entry;
+            match message {
+                Message::Rows(batch) => {
+                    receiving.inlet.woken(from);
+                    self.pipeline.rows(entry, batch)?;
+                }
+                other => match receiving.inlet.time(from, &other) {
+                    Time::Same => continue,
+                    Time::Watermark(watermark) => self.pipeline.watermark(entry, watermark)?,
+                    Time::Idle => self.pipeline.idle(entry)?,
+                    Time::End => {
+                        self.pipeline.end_of_input(entry)?;
+                        self.pipeline.watermark(entry, WATERMARK_MAX)?;
+                    }
+                },
+            }
+            self.flush();
+        }
+        Ok(true)
+    }
+
+    /// Asks each source once whose rows have somewhere to go. Waits in a source if there is nothing else to wait for.
+    fn poll(&mut self, now: Millis) -> Result<bool> {
+        let alone = self.inputs.iter().filter(|i| !i.ended).count() == 1 && self.receiving.iter().all(Option::is_none);
+        let wait = if alone { IDLE_POLL } else { Duration::ZERO };
+        let mut busy = false;
+        // As with one task, right sides of joins come first.
+        for input in self.inputs.iter_mut().rev().filter(|i| !i.ended) {
+            if self.reached[input.node].iter().all(|e| self.clear[*e]) {
+                busy |= handle(input, &mut self.pipeline, wait, now, self.end_time, &self.stats)?;
+                for outlet in self.pipeline.outlets() {
+                    self.clear[outlet.exchange()] = outlet.is_clear();
+                }
+            }
+        }
+        Ok(busy)
+    }
+
+    /// Whether a barrier is on its way.
+    fn begin_barrier(&mut self) -> bool {
+        let control = &self.link.control;
+        if self.passing.is_none() && control.barrier.load(Ordering::Acquire) > self.barriers {
+            self.barriers += 1;
+            self.passing = Some(Passing {
+                last: control.last.load(Ordering::Relaxed),
+                complete: control.complete.load(Ordering::Relaxed),
+                sent: self.sends.iter().map(|sends| !sends).collect(),
+            });
+        }
+        self.passing.is_some()
+    }
+
+    /// Sends the barrier on where all that leads there has come to it. Answers whether the whole task is there.
+    fn pass_barrier(&mut self, now: Millis) -> Result<bool> {
+        let Some(mut passing) = self.passing.take() else { return Ok(false) };
+        for exchange in 0..passing.sent.len() {
+            let before = |r: &Receiving| r.reaches.contains(&exchange) && !r.inlet.at_barrier();
+            if passing.sent[exchange] || self.receiving.iter().flatten().any(before) {
+                continue;
+            }
+            if passing.complete {
+                self.pipeline.tick(now)?;
+            }
+            self.pipeline.end_round()?;
+            self.pipeline.outlets().filter(|o| o.exchange() == exchange).for_each(|o| o.tell(&Message::Barrier));
+            passing.sent[exchange] = true;
+        }
+        self.flush();
+        let here = passing.sent.iter().all(|s| *s) && self.clear.iter().all(|c| *c);
+        let there = here && self.receiving.iter().flatten().all(|r| r.inlet.at_barrier());
+        if there {
+            match passing.last {
+                true => self.pipeline.finish(passing.complete)?,
+                false => self.pipeline.flush(false)?,
+            }
+        }
+        self.passing = Some(passing);
+        Ok(there)
+    }
+
+    /// Leaves everything to the coordinator until the commit is over; `false`: the job has ended.
+    fn hand_over(&mut self) -> Result<bool> {
+        report(&self.inputs, &self.stats);
+        let part = Part { pipeline: std::mem::take(&mut self.pipeline), inputs: std::mem::take(&mut self.inputs) };
+        if self.link.reports.send((self.index, Report::Aligned(Box::new(part)))).is_err() {
+            return Ok(false);
+        }
+        let Ok(part) = self.link.resumed.recv() else { return Ok(false) };
+        (self.pipeline, self.inputs) = (part.pipeline, part.inputs);
+        self.passing = None;
+        self.receiving.iter_mut().flatten().for_each(|r| r.inlet.pass_barrier());
+        Ok(true)
+    }
+
+    fn report_end(&mut self) {
+        let senders = !self.end_time || self.receiving.iter().flatten().all(|r| r.inlet.ended());
+        if !self.reported && senders && self.inputs.iter().all(|i| i.ended) && self.clear.iter().all(|c| *c) {
+            self.reported = true;
+            // If the coordinator is gone the task is about to be told so.
+            let _ = self.link.reports.send((self.index, Report::Finished));
+        }
+    }
+}
+
+/// Puts the exchanges into a task's pipeline. Answers, by exchange, the receiving ends and whether the task sends.
+fn connect(
+    graph: &Graph,
+    distributed: &Distributed,
+    pipeline: &mut Pipeline,
+    index: usize,
+    tasks: usize,
+    network: &Arc<Network>,
+) -> Result<(Vec<Option<Receiving>>, Vec<bool>)> {
+    let (mut receiving, mut sends) = (vec![], vec![]);
+    for (number, exchange) in distributed.exchanges.iter().enumerate() {
+        let keys = match &exchange.distribution {
+            Distribution::Keys(keys) => Some(keys.as_slice()),
+            Distribution::Single | Distribution::Any => None,
+        };
+        let single = distributed.single[exchange.from];
+        let types: Vec<_> = graph.nodes[exchange.from].schema.iter().map(|c| c.ty.clone()).collect();
+        let sending = index == 0 || !single;
+        let outlet = sending.then(|| Outlet::new(network.clone(), number, index, &types, keys)).transpose()?;
+        let entry = pipeline.exchange(exchange.from, &exchange.to, outlet);
+        sends.push(sending);
+        receiving.push((index == 0 || keys.is_some()).then(|| Receiving {
+            entry,
+            inlet: Inlet::new(if single { 1 } else { tasks }),
+            reaches: reached(graph, distributed, &exchange.to.iter().map(|(node, _)| *node).collect::<Vec<_>>()),
+        }));
+    }
+    Ok((receiving, sends))
+}
+
+/// Exchanges that rows of some nodes come to without passing another one.
+fn reached(graph: &Graph, distributed: &Distributed, from: &[usize]) -> Vec<usize> {
+    let mut reached: Vec<bool> = vec![false; graph.nodes.len()];
+    from.iter().for_each(|n| reached[*n] = true);
+    for (at, node) in graph.nodes.iter().enumerate() {
+        let cut = |from: usize, port: usize| distributed.exchanges.iter().any(|e| e.from == from && e.to.contains(&(at, port)));
+        reached[at] |= node.inputs.iter().enumerate().any(|(port, input)| reached[*input] && !cut(*input, port));
+    }
+    let exchanges = distributed.exchanges.iter().enumerate();
+    exchanges.filter(|(_, e)| reached[e.from]).map(|(number, _)| number).collect()
+}
