@@ -21,6 +21,8 @@ pub struct Case {
     produce_after: bool,
     /// Whether a savepoint in the middle changes nothing.
     restorable: bool,
+    /// Whether the order in which several tasks' rows meet changes nothing.
+    divisible: bool,
     dir: PathBuf,
 }
 
@@ -33,6 +35,22 @@ pub enum Kind {
     Streaming,
     /// Half of the input, a savepoint, and from it the rest: both outputs together are those of the bounded run.
     Restored,
+    /// As bounded, by three tasks.
+    Parallel,
+    /// A third of the input by one task, a third by three, the rest by two, with savepoints between them.
+    Rescaled,
+}
+
+impl Kind {
+    /// Parts of the input, as thirds or halves of it, and by how many tasks each is read.
+    fn runs(self) -> &'static [usize] {
+        match self {
+            Kind::Bounded | Kind::Streaming => &[1],
+            Kind::Restored => &[1, 1],
+            Kind::Parallel => &[3],
+            Kind::Rescaled => &[1, 3, 2],
+        }
+    }
 }
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -56,6 +74,7 @@ impl Case {
             name: dir.file_name().unwrap().to_string_lossy().into_owned(),
             mode: Mode::parse(field("compare:").unwrap().split_whitespace().next().unwrap()),
             produce_after: field("produce:").as_deref() == Some("after"),
+            divisible: field("tasks:").is_none(),
             restorable: field("restored:").is_none(),
             dir: dir.to_owned(),
         }
@@ -63,7 +82,10 @@ impl Case {
 
     /// Whether Flink's answer to such a run is there.
     pub fn has(&self, kind: Kind) -> bool {
-        self.golden(kind).exists() && !(self.produce_after && kind != Kind::Streaming) && (self.restorable || kind != Kind::Restored)
+        let produced = !self.produce_after || kind == Kind::Streaming;
+        let restored = self.restorable || kind.runs().len() == 1;
+        let divided = self.divisible || kind.runs().iter().all(|tasks| *tasks == 1);
+        self.golden(kind).exists() && produced && restored && divided
     }
 
     fn golden(&self, kind: Kind) -> PathBuf {
@@ -84,33 +106,36 @@ impl Case {
             *n = (*n).max(record.partition + 1);
         }
         topics::create(&services.bootstrap, &partitions.clone().into_iter().collect::<Vec<_>>());
-        let first_half = records.len() / 2;
-        match kind {
-            Kind::Restored => topics::produce(&services.bootstrap, &records[..first_half]),
-            _ if self.produce_after => {}
-            _ => topics::produce(&services.bootstrap, &records),
-        }
         let outputs: Vec<String> = partitions.into_keys().filter(|t| !records.iter().any(|r| r.topic == *t)).collect();
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("query.sql");
         std::fs::write(&file, sql).unwrap();
         let want = read_jsonl(&self.golden(kind));
-        let savepoint = dir.path().join("savepoint").to_string_lossy().into_owned();
-        let end = ["--savepoint-at-end", savepoint.as_str()];
-        let restore = ["--restore-from", savepoint.as_str()];
-        let further: &[&str] = if kind == Kind::Restored { &end } else { &[] };
-        let mut got = self.answer(services, kind, &file, &outputs, &records, &want, further)?;
-        if kind == Kind::Restored {
-            topics::produce(&services.bootstrap, &records[first_half..]);
-            let rest = self.answer(services, kind, &file, &outputs, &records, &want, &restore)?;
+        let savepoint = |run: usize| dir.path().join(format!("savepoint-{run}")).to_string_lossy().into_owned();
+        let runs = kind.runs();
+        let mut got = vec![];
+        for (run, tasks) in runs.iter().enumerate() {
+            if !self.produce_after {
+                topics::produce(&services.bootstrap, &records[records.len() * run / runs.len()..records.len() * (run + 1) / runs.len()]);
+            }
+            let mut further = vec!["--parallelism".to_owned(), tasks.to_string()];
+            if run > 0 {
+                further.extend(["--restore-from".to_owned(), savepoint(run - 1)]);
+            }
+            if run + 1 < runs.len() {
+                further.extend(["--savepoint-at-end".to_owned(), savepoint(run)]);
+            }
+            let further: Vec<&str> = further.iter().map(String::as_str).collect();
+            let given = self.answer(services, kind, &file, &outputs, &records, &want, &further)?;
             // Topics are read from their start each time; what was printed adds up.
-            got = if outputs.is_empty() { got.into_iter().chain(rest).collect() } else { rest };
+            got = if outputs.is_empty() { got.into_iter().chain(given).collect() } else { given };
         }
         if self.mode == Mode::Error {
             return Ok(());
         }
         let text = serde_json::to_string(&got).unwrap().replace(&prefix, "");
-        compare(self.mode, &want, &serde_json::from_str::<Vec<Value>>(&text).unwrap())
+        let mode = if runs.iter().any(|tasks| *tasks > 1) { self.mode.of_tasks(&want) } else { self.mode };
+        compare(mode, &want, &serde_json::from_str::<Vec<Value>>(&text).unwrap())
     }
 
     /// Runs a case of something not supported: a plan error that names it, and nothing has run.

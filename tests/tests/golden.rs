@@ -1,5 +1,5 @@
-//! Every golden case against real Kafka and a real schema registry, bounded, streaming, and stopped with a savepoint in the middle and
-//! restored: what Apache Flink answered, we answer.
+//! Every golden case against real Kafka and a real schema registry, bounded, streaming, stopped with a savepoint in the middle and
+//! restored, by several tasks, and by other numbers of tasks from savepoint to savepoint: what Apache Flink answered, we answer.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::{Arc, LazyLock};
@@ -22,7 +22,7 @@ fn main() {
             trials.push(Trial::test(format!("{}::not_yet", case.name), move || case.run_rejected(what).map_err(Failed::from)));
             continue;
         }
-        for kind in [Kind::Bounded, Kind::Streaming, Kind::Restored] {
+        for kind in [Kind::Bounded, Kind::Streaming, Kind::Restored, Kind::Parallel, Kind::Rescaled] {
             if case.has(kind) {
                 let (case, services) = (case.clone(), services.clone());
                 let name = format!("{}::{kind:?}", case.name).to_lowercase();
