@@ -5,6 +5,7 @@ mod client;
 mod deployment;
 mod generate;
 mod local;
+mod savepoint;
 mod script;
 mod server;
 mod task;

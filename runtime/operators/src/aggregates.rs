@@ -6,6 +6,7 @@ use sluice_batch::batch::Mask;
 use sluice_batch::{Accumulator, Batch, Error, Result, RowKind, SqlType};
 
 use crate::rows::{RowCodec, take};
+use crate::state::take_row;
 
 pub struct Aggregates {
     calls: Vec<AggregateCall>,
@@ -84,12 +85,26 @@ impl Aggregates {
         self.accumulators.iter().map(|a| a.evaluate(groups)).collect()
     }
 
+    /// The state of one slot: of each call its length and its bytes, so that calls can be told apart without knowing them.
     pub fn encode(&self, slot: u32, out: &mut Vec<u8>) {
-        self.accumulators.iter().for_each(|a| a.encode(slot, out));
+        for accumulator in &self.accumulators {
+            let at = out.len();
+            out.extend_from_slice(&[0; 4]);
+            accumulator.encode(slot, out);
+            let bytes = (out.len() - at - 4) as u32;
+            out[at..at + 4].copy_from_slice(&bytes.to_be_bytes());
+        }
     }
 
+    /// Reads what [`Aggregates::encode`] wrote into an empty slot; a call without bytes stays empty.
     pub fn decode(&mut self, slot: u32, input: &mut &[u8]) -> Result<()> {
-        self.accumulators.iter_mut().try_for_each(|a| a.decode(slot, input))
+        for accumulator in &mut self.accumulators {
+            let mut bytes = take_row(input)?;
+            if !bytes.is_empty() {
+                accumulator.decode(slot, &mut bytes)?;
+            }
+        }
+        Ok(())
     }
 
     pub fn memory(&self) -> usize {

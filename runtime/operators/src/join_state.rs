@@ -105,13 +105,16 @@ impl JoinState {
         self.index.insert_unique(hash, slot, |r| Self::hash(hasher, rows[*r as usize].key, rows[*r as usize].identity()));
     }
 
-    /// Takes one row back, if it is there.
-    pub fn retract(&mut self, key: &[u8], row: &[u8], id: Option<&[u8]>) {
-        let Some(key) = self.keys.find(key) else { return };
-        let identity = id.unwrap_or(row);
+    fn slot_of(&self, key: &[u8], identity: &[u8]) -> Option<u32> {
+        let key = self.keys.find(key)?;
         let rows = &self.rows;
         let same = |r: &u32| rows[*r as usize].key == key && rows[*r as usize].identity() == identity;
-        let Some(found) = self.index.find(Self::hash(&self.hasher, key, identity), same).copied() else { return };
+        self.index.find(Self::hash(&self.hasher, key, identity), same).copied()
+    }
+
+    /// Takes one row back, if it is there.
+    pub fn retract(&mut self, key: &[u8], row: &[u8], id: Option<&[u8]>) {
+        let Some(found) = self.slot_of(key, id.unwrap_or(row)) else { return };
         let entry = &mut self.rows[found as usize];
         if entry.count > 1 {
             entry.count -= 1;
@@ -172,8 +175,9 @@ impl JoinState {
             let has_id = crate::state::take_bytes(&mut value, 1)?[0] == 1;
             let (count, matches, changed) = (take_i64(&mut value)?, take_i64(&mut value)?, take_i64(&mut value)?);
             self.add(join_key, value, has_id.then_some(id), matches as u32, changed);
-            if let Some(slot) = self.find(join_key).last().copied() {
-                self.rows[slot as usize].count = count as u32;
+            // `add` has counted one. Rows that were different when they were written may be equal now: a column went away.
+            if let Some(slot) = self.slot_of(join_key, if has_id { id } else { value }).filter(|_| !has_id) {
+                self.rows[slot as usize].count += (count as u32).saturating_sub(1);
             }
         }
         Ok(())

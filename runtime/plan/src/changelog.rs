@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use sluice_format::ChangelogMode;
 use sluice_operators::spec::{OperatorSpec, TopNSpec};
 
+use crate::identity::Identified;
 use crate::node::{PNode, UpdateBefore, Wants};
 use crate::translate::Planned;
 use crate::{Graph, Node, NodeKind, Properties};
@@ -18,7 +19,7 @@ pub(crate) fn finish(planned: Planned) -> Graph {
     let needed = needed(&nodes, &used);
     let given = given(&nodes, &needed);
     let forced = forced(&nodes);
-    let identities = crate::identity::identities(&nodes, &used, &roots);
+    let identified = crate::identity::identify(&nodes, &used, &roots);
     let mut graph = Graph { nodes: vec![], warnings };
     graph.warnings.dedup();
     let mut moved = vec![usize::MAX; nodes.len()];
@@ -36,7 +37,7 @@ pub(crate) fn finish(planned: Planned) -> Graph {
             });
         }
         let mut node = Node {
-            properties: properties(&nodes[at], given[at], identities[at].clone()),
+            properties: properties(&nodes[at], given[at], &identified[at]),
             kind: nodes[at].kind.clone(),
             schema: nodes[at].schema.clone(),
             inputs,
@@ -67,7 +68,7 @@ fn drop_update_before(graph: &mut Graph, input: usize) -> usize {
     graph.nodes.len() - 1
 }
 
-fn properties(node: &PNode, update_before: bool, identity: String) -> Properties {
+fn properties(node: &PNode, update_before: bool, identified: &Identified) -> Properties {
     let changelog = match (node.kinds.insert_only(), node.kinds.update && !update_before) {
         (true, _) => ChangelogMode::InsertOnly,
         (_, true) => ChangelogMode::Upsert,
@@ -79,7 +80,10 @@ fn properties(node: &PNode, update_before: bool, identity: String) -> Properties
         upsert_keys: node.keys.iter().map(|k| k.iter().copied().collect()).collect(),
         rowtime: node.rowtime(),
         state: node.state.clone(),
-        identity,
+        identity: identified.identity.clone(),
+        meaning: identified.meaning.clone(),
+        sinks: identified.sinks.clone(),
+        lineage: identified.lineage.clone(),
     }
 }
 

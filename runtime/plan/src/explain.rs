@@ -98,7 +98,7 @@ fn notes(node: &Node) -> String {
 }
 
 /// The operator's name.
-pub(crate) fn name(kind: &NodeKind) -> &'static str {
+pub fn name(kind: &NodeKind) -> &'static str {
     match kind {
         NodeKind::Source { .. } => "Source",
         NodeKind::Values { .. } => "Values",
@@ -389,7 +389,7 @@ fn over_call(over: &OverCall, input: &[String]) -> String {
     }
 }
 
-fn frame(frame: &Frame) -> String {
+pub(crate) fn frame(frame: &Frame) -> String {
     let bound = |b: &Bound| match b {
         Bound::Unbounded => "unbounded".to_string(),
         Bound::Preceding(0) | Bound::Following(0) => "current".into(),
@@ -399,7 +399,7 @@ fn frame(frame: &Frame) -> String {
     format!("{}=[{} .. {}]", if frame.rows { "rows" } else { "range" }, bound(&frame.start), bound(&frame.end))
 }
 
-fn sort_keys(keys: &[SortKey], input: &[String]) -> String {
+pub(crate) fn sort_keys(keys: &[SortKey], input: &[String]) -> String {
     let key = |k: &SortKey| {
         let direction = if k.descending { " DESC" } else { "" };
         // NULLs are the smallest unless said otherwise.
@@ -413,7 +413,7 @@ fn sort_keys(keys: &[SortKey], input: &[String]) -> String {
     format!("order=[{}]", keys.iter().map(key).collect::<Vec<_>>().join(", "))
 }
 
-fn window(spec: &WindowSpec, time: &str) -> String {
+pub(crate) fn window(spec: &WindowSpec, time: &str) -> String {
     let offset = |o: &Millis| if *o == 0 { String::new() } else { format!(", offset {}", interval(*o)) };
     match spec {
         WindowSpec::Tumble { size, offset: o } => format!("TUMBLE({time}, {}{})", interval(*size), offset(o)),

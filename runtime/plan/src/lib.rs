@@ -10,6 +10,8 @@ mod explain;
 mod expressions;
 mod identity;
 mod keys;
+mod layout;
+mod lineage;
 mod node;
 mod rewrite;
 mod settings;
@@ -25,7 +27,8 @@ use sluice_sql::catalog::Catalog;
 use sluice_sql::relation::{BoundStatement, Schema};
 
 pub use distribution::{Distributed, Distribution, Exchange, distribute, required};
-pub use explain::explain;
+pub use explain::{explain, name};
+pub use layout::{aggregate_calls, layout};
 pub use settings::time_zone;
 
 /// What runs: nodes in topological order, inputs before consumers.
@@ -75,6 +78,12 @@ pub struct Properties {
     pub state: String,
     /// A stable identity made from meaning (kind, sink, keys, lineage), the same after edits elsewhere.
     pub identity: String,
+    /// The same without the sink, as a hash: operators with the same meaning may take over each other's state.
+    pub meaning: String,
+    /// Tables that the rows go to; empty for the client.
+    pub sinks: Vec<String>,
+    /// Where each column of the output comes from: `orders.user_id`, `SUM(orders.price)`.
+    pub lineage: Vec<String>,
 }
 
 /// Plans statements that run together as one job (the INSERTs of a script or statement set, or one SELECT).

@@ -1,8 +1,10 @@
 //! The command line: one file a command.
 
+mod check;
 mod generate;
 mod plan;
 mod run;
+mod savepoint;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -22,7 +24,8 @@ use tracing_subscriber::EnvFilter;
   sluice plan job.sql
   sluice generate sales --rate 100 --bootstrap-servers localhost:9092
 
-Exit codes: 0 done, 1 failed while running, 2 the script cannot be parsed, validated or planned.")]
+Exit codes: 0 done, 1 failed while running, 2 the script cannot be parsed, validated or planned.
+`check`: 0 compatible, 3 partial, 2 incompatible.")]
 struct Cli {
     /// Log format on stderr.
     #[arg(long, global = true, value_enum, default_value = "text", env = "SLUICE_LOG_FORMAT")]
@@ -46,6 +49,11 @@ enum Command {
     Run(run::Args),
     /// Print the plan: operators, changelog modes, keys, time attributes, what bounds the state.
     Plan(plan::Args),
+    /// Say whether the state in a savepoint fits a script, before anything is stopped.
+    Check(check::Args),
+    /// List, show, delete and take savepoints.
+    #[command(subcommand)]
+    Savepoint(savepoint::Command),
     /// Produce example data into Kafka.
     Generate(generate::Args),
     /// Print the version.
@@ -58,6 +66,11 @@ pub fn main() -> ExitCode {
     init_logs(&cli);
     let format = cli.log_format;
     let result = match cli.command {
+        Command::Check(args) => match check::run(&args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Command::Savepoint(command) => savepoint::run(command),
         Command::Run(args) => run::run(args),
         Command::Plan(args) => plan::plan(args),
         Command::Generate(args) => generate::run(args),

@@ -13,6 +13,7 @@ use sluice_state::Savepoint;
 use super::{print, stop_on_signal};
 use crate::client::{self, Format};
 use crate::local::Local;
+use crate::savepoint;
 use crate::script::{self, Step};
 use crate::server::Server;
 use crate::task::clock::SystemClock;
@@ -88,10 +89,11 @@ pub fn run(args: Args) -> Result<()> {
                 if let Some(local) = &local {
                     local.redirect(&mut graph);
                 }
+                let adapt = |s| savepoint::adapt(&graph, s, args.allow_non_restored_state);
+                let adapted = restore.take().map(adapt).transpose()?;
                 let options = JobOptions {
                     duration: args.duration,
-                    restore: restore.take(),
-                    allow_non_restored: args.allow_non_restored_state,
+                    restore: adapted,
                     savepoint_at_end: args.savepoint_at_end.clone(),
                     sql: script.sql.clone(),
                     parallelism: parallelism(args.parallelism.or(script.parallelism), &catalog)?,
@@ -139,7 +141,6 @@ fn job_options(catalog: &Catalog) -> Result<JobOptions> {
         commit_interval,
         duration: None,
         restore: None,
-        allow_non_restored: false,
         savepoint_at_end: None,
         sql: String::new(),
         parallelism: 1,

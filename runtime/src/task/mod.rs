@@ -29,10 +29,8 @@ pub struct JobOptions {
     pub commit_interval: Duration,
     /// Stop after this long, as if asked to.
     pub duration: Option<Duration>,
-    /// State to go on from.
+    /// State to go on from, of a job of this meaning ([`crate::savepoint::adapt`]).
     pub restore: Option<Savepoint>,
-    /// State in the savepoint that no operator takes is left behind.
-    pub allow_non_restored: bool,
     /// Where a savepoint goes when the job ends; it then ends without the final watermark.
     pub savepoint_at_end: Option<PathBuf>,
     /// The job's text, for the savepoint's readers.
@@ -81,7 +79,7 @@ pub fn run(
     let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), &|_| true)?;
     let mut inputs = open_sources(graph)?;
     if let Some(savepoint) = &options.restore {
-        snapshot::give_back(graph, &mut pipeline, &mut inputs, savepoint, options.allow_non_restored)?;
+        snapshot::give_back(graph, &mut pipeline, &mut inputs, savepoint)?;
     }
     stats.set_opening(false);
     pipeline.start(graph, &|identity| snapshot::has_values(options.restore.as_ref(), identity))?;
@@ -114,7 +112,7 @@ pub fn run(
     };
     pipeline.finish(ended == Ended::Finished && end_time)?;
     if let Some(directory) = &options.savepoint_at_end {
-        snapshot::take(graph, &pipeline, &inputs, &options.sql)?.write(directory)?;
+        snapshot::write(&snapshot::take(graph, &pipeline, &inputs, &options.sql)?, graph, directory)?;
     }
     for input in &mut inputs {
         input.source.commit()?;

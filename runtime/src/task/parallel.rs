@@ -173,7 +173,7 @@ impl Coordinator<'_> {
     fn end(&self, parts: &mut [Box<Part>]) -> Result<()> {
         if let Some(directory) = &self.options.savepoint_at_end {
             let taken = parts.iter().map(|p| snapshot::take(self.graph, &p.pipeline, &p.inputs, &self.options.sql));
-            snapshot::merge(taken.collect::<Result<_>>()?).write(directory)?;
+            snapshot::write(&snapshot::merge(taken.collect::<Result<_>>()?), self.graph, directory)?;
         }
         commit(parts)
     }
@@ -259,9 +259,8 @@ impl<'a> Task<'a> {
             }
         }
         if let Some(savepoint) = &options.restore {
-            snapshot::check_known(graph, savepoint, options.allow_non_restored)?;
             let mine = snapshot::share(graph, distributed, &pipeline, savepoint, index, tasks)?;
-            snapshot::give_back(graph, &mut pipeline, &mut inputs, &mine, true)?;
+            snapshot::give_back(graph, &mut pipeline, &mut inputs, &mine)?;
         }
         pipeline.start(graph, &|identity| index > 0 || snapshot::has_values(options.restore.as_ref(), identity))?;
         Ok(Self {

@@ -169,18 +169,17 @@ impl Pipeline {
         Ok(())
     }
 
-    /// The state of all operators that have some.
+    /// The state of all operators that may have some.
     pub fn snapshot(&self, graph: &Graph) -> Result<Vec<OperatorState>> {
         let mut states = vec![];
-        for (stage, node) in self.stages.iter().zip(&graph.nodes) {
+        for (at, (stage, node)) in self.stages.iter().zip(&graph.nodes).enumerate() {
             let Work::Operator(operator) = &stage.work else { continue };
+            let Some(layout) = sluice_plan::layout(graph, at) else { continue };
             let mut writer = SnapshotWriter::default();
             let name = operator.name();
             operator.snapshot(&mut writer).map_err(|e| e.context(format!("the state of {name}")))?;
             let tables: Tables = writer.into_tables().into_iter().map(|(table, rows)| (table.to_owned(), rows)).collect();
-            if !tables.is_empty() {
-                states.push(OperatorState { identity: node.properties.identity.clone(), kind: name.to_owned(), tables });
-            }
+            states.push(OperatorState { identity: node.properties.identity.clone(), kind: sluice_plan::name(&node.kind).to_owned(), tables, layout });
         }
         Ok(states)
     }

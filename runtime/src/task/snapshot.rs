@@ -1,8 +1,8 @@
 //! The state of a whole job: taken between two polls, when nothing is on its way; given back before the first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use sluice_batch::{Error, Result};
+use sluice_batch::Result;
 use sluice_plan::{Graph, NodeKind};
 use sluice_state::{Savepoint, SourceState};
 
@@ -20,28 +20,37 @@ pub fn take(graph: &Graph, pipeline: &Pipeline, inputs: &[Input], sql: &str) -> 
             NodeKind::Source { table, .. } => table.name.clone(),
             _ => String::new(),
         };
-        SourceState { identity: node.properties.identity.clone(), table, positions: input.source.positions() }
+        SourceState { identity: node.properties.identity.clone(), table, positions: input.source.positions(), sinks: node.properties.sinks.clone() }
     };
     let mut sources: Vec<SourceState> = inputs.iter().map(source).collect();
     // VALUES have been given: their one position says so.
     for node in graph.nodes.iter().filter(|n| matches!(n.kind, NodeKind::Values { .. })) {
-        sources.push(SourceState { identity: node.properties.identity.clone(), table: "VALUES".into(), positions: vec![] });
+        let (identity, sinks) = (node.properties.identity.clone(), node.properties.sinks.clone());
+        sources.push(SourceState { identity, table: crate::savepoint::VALUES.into(), positions: vec![], sinks });
     }
     Ok(Savepoint { sql: sql.to_owned(), sources, operators: pipeline.snapshot(graph)? })
 }
 
-/// Gives operators and sources what they had.
+/// Writes a savepoint with tables that anybody can read.
 ///
 /// # Errors
-/// If the savepoint has state that no operator of this job takes, unless `allow_non_restored`.
+/// If the directory holds a savepoint already, or cannot be written.
+pub fn write(savepoint: &Savepoint, graph: &Graph, directory: &std::path::Path) -> Result<()> {
+    let calls = |identity: &str| {
+        let at = graph.nodes.iter().position(|n| n.properties.identity == identity)?;
+        let (calls, input, retracting) = sluice_plan::aggregate_calls(graph, at)?;
+        Some(sluice_state::typed::Calls { calls, input, retracting })
+    };
+    savepoint.write_with(directory, &calls)
+}
+
+/// Gives operators and sources what they had, by identity: a savepoint of another job has gone through [`crate::savepoint::adapt`].
 pub fn give_back(
     graph: &Graph,
     pipeline: &mut Pipeline,
     inputs: &mut [Input],
     savepoint: &Savepoint,
-    allow_non_restored: bool,
 ) -> Result<()> {
-    check_known(graph, savepoint, allow_non_restored)?;
     for input in inputs {
         let identity = &graph.nodes[input.node].properties.identity;
         if let Some(source) = savepoint.sources.iter().find(|s| s.identity == *identity) {
@@ -50,21 +59,6 @@ pub fn give_back(
     }
     let states = savepoint.operators.iter().map(|o| (o.identity.as_str(), &o.tables)).collect::<BTreeMap<_, _>>();
     pipeline.restore(graph, &states)
-}
-
-/// # Errors
-/// If the savepoint has state that no operator of this job takes, unless `allow_non_restored`.
-pub fn check_known(graph: &Graph, savepoint: &Savepoint, allow_non_restored: bool) -> Result<()> {
-    let known: BTreeSet<&str> = graph.nodes.iter().map(|n| n.properties.identity.as_str()).collect();
-    let lost: Vec<String> = (savepoint.operators.iter().filter(|o| !known.contains(o.identity.as_str())))
-        .map(|o| o.kind.clone())
-        .chain(savepoint.sources.iter().filter(|s| !known.contains(s.identity.as_str())).map(|s| format!("source {}", s.table)))
-        .collect();
-    if !lost.is_empty() && !allow_non_restored {
-        return Err(Error::plan(format!("the savepoint holds state that this job has no place for: {}", lost.join(", ")))
-            .hint("--allow-non-restored-state starts without it"));
-    }
-    Ok(())
 }
 
 /// What `task` of `tasks` tasks goes on from: the rows of the shards that it owns. Sources get all positions and pick those of their
@@ -96,7 +90,7 @@ pub fn share(
             }
             tables.insert(name.clone(), mine);
         }
-        operators.push(OperatorState { identity: state.identity.clone(), kind: state.kind.clone(), tables });
+        operators.push(OperatorState { tables, identity: state.identity.clone(), kind: state.kind.clone(), layout: state.layout.clone() });
     }
     Ok(Savepoint { sql: savepoint.sql.clone(), sources: savepoint.sources.clone(), operators })
 }

@@ -3,13 +3,21 @@
 //! A job's state is, per operator, tables of byte keys and values; per source, positions. A [`Savepoint`] holds both and is a
 //! directory with `manifest.json` and one Parquet file a table ([`savepoint`]).
 
+mod cells;
+pub mod compatibility;
+pub mod layout;
 pub mod manifest;
+mod migrate;
 pub mod savepoint;
 mod table;
+pub mod typed;
 
 use std::collections::BTreeMap;
 
+pub use layout::Layout;
+pub use migrate::migrate;
 pub use savepoint::Savepoint;
+pub use table::read_columns;
 
 /// Tables of one operator by name: rows of key and value.
 pub type Tables = BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>;
@@ -22,6 +30,8 @@ pub struct OperatorState {
     /// The operator's name, for people.
     pub kind: String,
     pub tables: Tables,
+    /// What the bytes in the tables mean.
+    pub layout: Layout,
 }
 
 /// Where a source goes on.
@@ -32,4 +42,6 @@ pub struct SourceState {
     pub table: String,
     /// (split, position), e.g. (`orders-0`, `17`).
     pub positions: Vec<(String, String)>,
+    /// Tables that its rows go to; empty for the client.
+    pub sinks: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! One table as a Parquet file with the columns `key` and `value`.
+//! One table as a Parquet file: readable columns, and the bytes that a restore needs as `_key` and `_value`.
 
 use std::fs::File;
 use std::path::Path;
@@ -6,29 +6,36 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use sluice_batch::{Error, Result};
 
+use crate::typed::Reader;
+
 const BATCH_ROWS: usize = 8192;
+const KEY: &str = "_key";
+const VALUE: &str = "_value";
 
 fn failed(path: &Path, error: impl std::fmt::Display) -> Error {
     Error::runtime(format!("state table {}: {error}", path.display()))
 }
 
 /// Writes the rows and makes sure that they are on the disk.
-pub fn write(path: &Path, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
-    let schema = Arc::new(Schema::new(vec![Field::new("key", DataType::Binary, false), Field::new("value", DataType::Binary, false)]));
+pub fn write(path: &Path, rows: &[(Vec<u8>, Vec<u8>)], reader: Option<&Reader<'_>>) -> Result<()> {
+    let mut fields: Vec<Field> =
+        reader.map_or(&[][..], |r| r.columns()).iter().map(|c| Field::new(&c.name, c.ty.clone(), true)).collect();
+    fields.push(Field::new(KEY, DataType::Binary, false));
+    fields.push(Field::new(VALUE, DataType::Binary, false));
+    let schema = Arc::new(Schema::new(fields));
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(Default::default())).build();
     let file = File::create(path).map_err(|e| failed(path, e))?;
     let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(|e| failed(path, e))?;
     for rows in rows.chunks(BATCH_ROWS) {
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(BinaryArray::from_iter_values(rows.iter().map(|r| &r.0))),
-            Arc::new(BinaryArray::from_iter_values(rows.iter().map(|r| &r.1))),
-        ];
+        let mut columns: Vec<ArrayRef> = reader.map(|r| r.read(rows)).transpose()?.unwrap_or_default();
+        columns.push(Arc::new(BinaryArray::from_iter_values(rows.iter().map(|r| &r.0))));
+        columns.push(Arc::new(BinaryArray::from_iter_values(rows.iter().map(|r| &r.1))));
         let batch = RecordBatch::try_new(schema.clone(), columns)?;
         writer.write(&batch).map_err(|e| failed(path, e))?;
     }
@@ -46,8 +53,26 @@ pub fn read(path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
             let column = batch.column_by_name(name).ok_or_else(|| failed(path, format!("there is no column '{name}'")))?;
             column.as_binary_opt::<i32>().cloned().ok_or_else(|| failed(path, format!("column '{name}' is not binary")))
         };
-        let (keys, values) = (column("key")?, column("value")?);
+        let (keys, values) = (column(KEY)?, column(VALUE)?);
         rows.extend((0..keys.len()).map(|i| (keys.value(i).to_vec(), values.value(i).to_vec())));
     }
     Ok(rows)
+}
+
+/// The readable columns of a table, batch by batch, until `each` has enough and answers false.
+///
+/// # Errors
+/// If the file cannot be read, or those of `each`.
+pub fn read_columns(path: &Path, each: &mut dyn FnMut(RecordBatch) -> Result<bool>) -> Result<()> {
+    let file = File::open(path).map_err(|e| failed(path, e))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| failed(path, e))?;
+    let fields = builder.schema().fields().iter().enumerate();
+    let readable: Vec<usize> = fields.filter(|(_, f)| f.name() != KEY && f.name() != VALUE).map(|(i, _)| i).collect();
+    let mask = ProjectionMask::roots(builder.parquet_schema(), readable);
+    for batch in builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(|e| failed(path, e))? {
+        if !each(batch.map_err(|e| failed(path, e))?)? {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,185 @@
+//! `sluice savepoint list|show|delete|take`
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{Array, RecordBatch};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use sluice_batch::{Error, Result};
+use sluice_state::manifest::{self, Manifest};
+use sluice_state::{Savepoint, read_columns};
+
+use super::check::Output;
+use super::print;
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// The savepoints below a directory.
+    List(ListArgs),
+    /// What a savepoint holds; with --operator or --key, rows of its state.
+    Show(ShowArgs),
+    /// Delete a savepoint: the files that its manifest names, the manifest first.
+    Delete(DeleteArgs),
+}
+
+#[derive(clap::Args)]
+pub struct ListArgs {
+    directory: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    output: Output,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  sluice savepoint show /savepoints/1
+  sluice savepoint show /savepoints/1 --key user-7
+  sluice savepoint show /savepoints/1 --operator GroupAggregate --limit 5")]
+pub struct ShowArgs {
+    savepoint: PathBuf,
+    /// Only this operator: its identity, or the beginning of it.
+    #[arg(long, value_name = "ID")]
+    operator: Option<String>,
+    /// Rows with this text in one of the key columns.
+    #[arg(long)]
+    key: Option<String>,
+    /// Rows of each table that are printed at most.
+    #[arg(long, default_value_t = 20)]
+    limit: usize,
+    #[arg(long, value_enum, default_value = "text", conflicts_with_all = ["key", "operator"])]
+    output: Output,
+}
+
+#[derive(clap::Args)]
+pub struct DeleteArgs {
+    savepoint: PathBuf,
+}
+
+pub fn run(command: Command) -> Result<()> {
+    match command {
+        Command::List(args) => list(&args),
+        Command::Show(args) => show(&args),
+        Command::Delete(args) => Savepoint::delete(&args.savepoint),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    Ok(serde_json::to_string_pretty(value).map_err(|e| Error::runtime(e.to_string()))? + "\n")
+}
+
+fn list(args: &ListArgs) -> Result<()> {
+    let failed = |e: std::io::Error| Error::runtime(format!("{}: {e}", args.directory.display()));
+    let mut found: Vec<(PathBuf, Manifest)> = vec![];
+    for entry in std::fs::read_dir(&args.directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.join(sluice_state::savepoint::MANIFEST).exists() {
+            let manifest = Savepoint::manifest(&path)?;
+            found.push((path, manifest));
+        }
+    }
+    found.sort_by(|a, b| (&a.1.created, &a.0).cmp(&(&b.1.created, &b.0)));
+    let rows = |m: &Manifest| m.operators.iter().flat_map(|o| &o.tables).map(|t| t.rows).sum::<u64>();
+    print(&match args.output {
+        Output::Json => json(
+            &found
+                .iter()
+                .map(|(path, m)| {
+                    serde_json::json!({"savepoint": path, "created": m.created, "engine": m.engine,
+                        "operators": m.operators.len(), "rows": rows(m)})
+                })
+                .collect::<Vec<_>>(),
+        )?,
+        Output::Text => {
+            let head = ["CREATED", "OPERATORS", "ROWS", "SAVEPOINT"].map(str::to_owned).to_vec();
+            let line = |(path, m): &(PathBuf, Manifest)| {
+                vec![m.created.clone(), m.operators.len().to_string(), rows(m).to_string(), path.display().to_string()]
+            };
+            table(&[vec![head], found.iter().map(line).collect()].concat())
+        }
+    })
+}
+
+fn show(args: &ShowArgs) -> Result<()> {
+    let manifest = Savepoint::manifest(&args.savepoint)?;
+    if args.output == Output::Json {
+        return print(&json(&manifest)?);
+    }
+    if args.operator.is_none() && args.key.is_none() {
+        return print(&overview(&manifest));
+    }
+    let wanted = |o: &&manifest::Operator| args.operator.as_ref().is_none_or(|w| o.identity.starts_with(w.as_str()));
+    let operators: Vec<_> = manifest.operators.iter().filter(wanted).collect();
+    if operators.is_empty() {
+        let names: Vec<&str> = manifest.operators.iter().map(|o| o.identity.as_str()).collect();
+        return Err(Error::runtime(format!("the savepoint has no such operator; it has {}", names.join(", "))));
+    }
+    for operator in operators {
+        for t in &operator.tables {
+            let text = rows(&args.savepoint, t, args.key.as_deref(), args.limit)?;
+            if !text.is_empty() {
+                print(&format!("{} {} ({})\n{text}\n", operator.identity, t.name, operator.layout.sinks.join(", ")))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn overview(manifest: &Manifest) -> String {
+    let mut out = format!("created {} by sluice {}\n\nSources\n", manifest.created, manifest.engine);
+    for s in &manifest.sources {
+        let positions: Vec<String> = s.positions.iter().map(|(split, at)| format!("{split}={at}")).collect();
+        let _ = writeln!(out, "  {} {}", s.table, positions.join(" "));
+    }
+    out.push_str("\nOperators\n");
+    for o in &manifest.operators {
+        let _ = writeln!(out, "  {} -> {}", o.identity, o.layout.sinks.join(", "));
+        for (name, value) in o.layout.fixed.iter().filter(|(_, v)| !v.is_empty()) {
+            let _ = writeln!(out, "    {name}: {value}");
+        }
+        for t in &o.tables {
+            let _ = writeln!(out, "    table {}: {} rows in {}", t.name, t.rows, t.file);
+            for c in &t.columns {
+                let _ = writeln!(out, "      {} {}{}", c.name, c.ty, if c.key { " (key)" } else { "" });
+            }
+        }
+    }
+    out
+}
+
+/// Rows of a state table, as a text table; empty if none matches.
+fn rows(directory: &Path, from: &manifest::Table, key: Option<&str>, limit: usize) -> Result<String> {
+    let mut lines: Vec<Vec<String>> = vec![];
+    let mut each = |batch: RecordBatch| -> Result<bool> {
+        let options = FormatOptions::default().with_null("NULL");
+        let columns = batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &options)).collect::<Result<Vec<_>, _>>()?;
+        let keys: Vec<usize> = (0..columns.len()).filter(|c| from.columns.get(*c).is_some_and(|c| c.key)).collect();
+        if lines.is_empty() {
+            lines.push(batch.schema().fields().iter().map(|f| f.name().clone()).collect());
+        }
+        for row in 0..batch.num_rows() {
+            if lines.len() > limit {
+                return Ok(false);
+            }
+            let is_key = |c: &usize| !batch.column(*c).is_null(row) && Some(columns[*c].value(row).to_string().as_str()) == key;
+            if key.is_none() || keys.iter().any(is_key) {
+                lines.push(columns.iter().map(|c| c.value(row).to_string()).collect());
+            }
+        }
+        Ok(true)
+    };
+    read_columns(&directory.join(&from.file), &mut each)?;
+    Ok(if lines.len() > 1 { table(&lines) } else { String::new() })
+}
+
+/// Columns side by side, the first line being their names.
+fn table(lines: &[Vec<String>]) -> String {
+    let columns = lines.first().map_or(0, Vec::len);
+    let width = |c: usize| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for line in lines {
+        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, w)| format!("{cell:<w$}")).collect();
+        out.push_str(cells.join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}

@@ -1,0 +1,99 @@
+//! What jobs and savepoints hold, in the form in which [`sluice_state::compatibility`] compares them.
+
+use sluice_plan::{Graph, NodeKind};
+use sluice_batch::{Error, Result};
+use sluice_state::compatibility::{Member, Report, SOURCE, Verdict, compare};
+use sluice_state::manifest::Manifest;
+use sluice_state::{Layout, OperatorState, Savepoint, SourceState, migrate};
+
+/// The table of VALUES, which are a source that is read once.
+pub const VALUES: &str = "VALUES";
+
+/// Whether a job can go on from a savepoint. `allow_lost`: state without a place in the job may be left behind.
+pub fn check(manifest: &Manifest, graph: &Graph, allow_lost: bool) -> Report {
+    compare(&members_of_manifest(manifest), &members_of(graph), allow_lost)
+}
+
+/// What a savepoint is for a job that may not be the one that wrote it: under the identities of this job and in its layouts.
+///
+/// # Errors
+/// If the savepoint has state that this job cannot use, unless `allow_lost`.
+pub fn adapt(graph: &Graph, savepoint: Savepoint, allow_lost: bool) -> Result<Savepoint> {
+    let report = compare(&members(&savepoint), &members_of(graph), allow_lost);
+    let lost = report.lost();
+    if !lost.is_empty() {
+        return Err(Error::plan(format!("the savepoint holds state that this job has no place for: {}", lost.join(", ")))
+            .hint("--allow-non-restored-state starts without it; `sluice check` says more"));
+    }
+    for judgement in report.operators.iter().filter(|j| j.verdict == Verdict::Partial) {
+        tracing::warn!("{}: {}", judgement.kind, judgement.reasons.join("; "));
+    }
+    let Savepoint { sql, sources, mut operators } = savepoint;
+    let mut adapted = Savepoint { sql, ..Savepoint::default() };
+    for (at, node) in graph.nodes.iter().enumerate() {
+        let identity = &node.properties.identity;
+        let Some(from) = report.restored_from(identity) else { continue };
+        let sinks = node.properties.sinks.clone();
+        if let Some(source) = sources.iter().find(|s| s.identity == from) {
+            adapted.sources.push(SourceState { identity: identity.clone(), sinks, ..source.clone() });
+        }
+        let (Some(layout), Some(found)) = (sluice_plan::layout(graph, at), operators.iter().position(|o| o.identity == from)) else {
+            continue;
+        };
+        let state = operators.swap_remove(found);
+        let moved = migrate(state.tables, &state.layout, &layout).map_err(|e| e.context(format!("the state of {}", state.kind)))?;
+        adapted.operators.push(OperatorState { identity: identity.clone(), kind: state.kind, tables: moved, layout });
+    }
+    Ok(adapted)
+}
+
+fn source(identity: &str, table: &str, sinks: &[String], positions: &[(String, String)]) -> Member {
+    let layout = Layout { meaning: format!("{SOURCE}{table}"), sinks: sinks.to_vec(), ..Layout::default() };
+    let kind = format!("{SOURCE}{table}");
+    Member { identity: identity.to_owned(), kind, layout, rows: 1, positions: positions.to_vec(), upstream: vec![] }
+}
+
+fn operator(identity: &str, kind: &str, layout: &Layout, rows: u64) -> Member {
+    let (identity, kind) = (identity.to_owned(), kind.to_owned());
+    Member { identity, kind, layout: layout.clone(), rows, positions: vec![], upstream: vec![] }
+}
+
+/// The sources and the operators with state of a savepoint.
+pub fn members(savepoint: &Savepoint) -> Vec<Member> {
+    let rows = |o: &sluice_state::OperatorState| o.tables.values().map(|t| t.len() as u64).sum();
+    let sources = savepoint.sources.iter().map(|s| source(&s.identity, &s.table, &s.sinks, &s.positions));
+    sources.chain(savepoint.operators.iter().map(|o| operator(&o.identity, &o.kind, &o.layout, rows(o)))).collect()
+}
+
+fn members_of_manifest(manifest: &Manifest) -> Vec<Member> {
+    let rows = |o: &sluice_state::manifest::Operator| o.tables.iter().map(|t| t.rows).sum();
+    let sources = manifest.sources.iter().map(|s| source(&s.identity, &s.table, &s.sinks, &s.positions));
+    sources.chain(manifest.operators.iter().map(|o| operator(&o.identity, &o.kind, &o.layout, rows(o)))).collect()
+}
+
+/// Those of a job that is to run.
+pub fn members_of(graph: &Graph) -> Vec<Member> {
+    let mut members: Vec<Member> = vec![];
+    // Per node the sources that it reads, as positions in `members`.
+    let mut sources: Vec<Vec<usize>> = vec![];
+    for (at, node) in graph.nodes.iter().enumerate() {
+        let properties = &node.properties;
+        let mut upstream: Vec<usize> = node.inputs.iter().flat_map(|i| sources[*i].iter().copied()).collect();
+        upstream.sort_unstable();
+        upstream.dedup();
+        let table = match &node.kind {
+            NodeKind::Source { table, .. } => Some(table.name.as_str()),
+            NodeKind::Values { .. } => Some(VALUES),
+            _ => None,
+        };
+        if let Some(table) = table {
+            upstream.push(members.len());
+            members.push(source(&properties.identity, table, &properties.sinks, &[]));
+        } else if let Some(layout) = sluice_plan::layout(graph, at) {
+            let member = operator(&properties.identity, sluice_plan::name(&node.kind), &layout, 0);
+            members.push(Member { upstream: upstream.clone(), ..member });
+        }
+        sources.push(upstream);
+    }
+    members
+}
