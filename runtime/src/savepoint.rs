@@ -1,7 +1,7 @@
 //! What jobs and savepoints hold, in the form in which [`sluice_state::compatibility`] compares them.
 
-use sluice_plan::{Graph, NodeKind};
 use sluice_batch::{Error, Result};
+use sluice_plan::{Graph, NodeKind};
 use sluice_state::compatibility::{Member, Report, SOURCE, Verdict, compare};
 use sluice_state::manifest::Manifest;
 use sluice_state::{Layout, OperatorState, Savepoint, SourceState, migrate};

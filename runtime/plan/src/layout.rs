@@ -8,7 +8,8 @@ use sluice_batch::algebra::{Bound, JoinKind, OverCall, SortKey, WindowSpec};
 use sluice_batch::{SqlType, TypeKind};
 use sluice_format::ChangelogMode;
 use sluice_operators::spec::{
-    DeduplicateSpec, JoinSpec, OperatorSpec, OverSpec, OverTime, RankKind, TopNSpec, UpsertMaterializeSpec, WindowAggregateSpec, WindowInput,
+    DeduplicateSpec, JoinSpec, OperatorSpec, OverSpec, OverTime, RankKind, TopNSpec, UpsertMaterializeSpec, WindowAggregateSpec,
+    WindowInput,
 };
 use sluice_state::layout::{Added, Call, Column, Layout, Part, Table};
 
@@ -38,7 +39,8 @@ pub fn aggregate_calls(graph: &Graph, node: usize) -> Option<(Vec<AggregateCall>
         OperatorSpec::WindowAggregate(s) => Some((s.calls.clone(), s.input.clone(), s.retracting)),
         OperatorSpec::GroupWindow(s) => Some((s.calls.clone(), s.input.clone(), s.retracting)),
         OperatorSpec::Over(s) if s.time != OverTime::None => {
-            let calls = s.calls.iter().filter_map(|c| if let OverCall::Aggregate(c) = c { Some(c.clone()) } else { None }).collect::<Vec<_>>();
+            let calls =
+                s.calls.iter().filter_map(|c| if let OverCall::Aggregate(c) = c { Some(c.clone()) } else { None }).collect::<Vec<_>>();
             // FIRST_VALUE and LAST_VALUE become aggregates inside of the operator: without them the calls are not all.
             let all = s.calls.iter().all(|c| !matches!(c, OverCall::FirstValue { .. } | OverCall::LastValue { .. }));
             all.then(|| (calls, s.input.clone(), bounded(s)))
@@ -169,7 +171,8 @@ impl Maker<'_> {
             }
             S::UpsertMaterialize(s) => self.upsert_materialize(s),
             S::SetOperation(s) => {
-                let fixed = vec![("operation", format!("{}{}", if s.except { "EXCEPT" } else { "INTERSECT" }, if s.all { " ALL" } else { "" }))];
+                let fixed =
+                    vec![("operation", format!("{}{}", if s.except { "EXCEPT" } else { "INTERSECT" }, if s.all { " ALL" } else { "" }))];
                 let value = vec![Part::integer("_left"), Part::integer("_right")];
                 (fixed, vec![table("rows", vec![self.all(0, &s.input, Added::Fixed)], value)])
             }
@@ -209,7 +212,8 @@ impl Maker<'_> {
                 vec![self.row(0, &s.input, &s.keys, Added::Fixed).prefixed(), Part::millis("window_start"), Part::millis("window_end")];
             return (fixed, vec![progress("progress"), table("sessions", key, value)]);
         }
-        let time = |name: &str| Column { name: name.into(), ty: TypeKind::BigInt.not_null().to_string(), descending: false, nulls_last: false };
+        let time =
+            |name: &str| Column { name: name.into(), ty: TypeKind::BigInt.not_null().to_string(), descending: false, nulls_last: false };
         let mut columns = vec![time("_slice_end")];
         if attached {
             columns.push(time("_window_start"));
@@ -483,4 +487,3 @@ fn number(name: &mut String, seen: &mut HashMap<String, usize>) {
         *name = format!("{name} #{n}");
     }
 }
-

@@ -54,9 +54,7 @@ fn of_node(node: &PNode, inputs: &[&[String]]) -> Vec<String> {
             let calls = s.calls.iter().map(|c| call(c, first));
             s.keys.iter().map(pick).chain(calls).chain(s.properties.iter().map(property)).collect()
         }
-        OperatorSpec::WindowTvf(s) => {
-            first.iter().cloned().chain(bounds(&crate::explain::window(&s.window, &pick(&s.time)))).collect()
-        }
+        OperatorSpec::WindowTvf(s) => first.iter().cloned().chain(bounds(&crate::explain::window(&s.window, &pick(&s.time)))).collect(),
         OperatorSpec::Over(s) => first.iter().cloned().chain(s.calls.iter().map(|c| format!("{} OVER", over_call(c, first)))).collect(),
         OperatorSpec::TopN(_) | OperatorSpec::WindowTopN(_) => first.iter().cloned().chain(["ROW_NUMBER()".to_owned()]).collect(),
         OperatorSpec::MatchRecognize(s) => {

@@ -136,13 +136,5 @@ fn job_options(catalog: &Catalog) -> Result<JobOptions> {
     let setting = |key: &str| catalog.settings.get(key).map(String::as_str);
     let time_zone = sluice_plan::time_zone(&catalog.settings)?;
     let commit_interval = sluice_batch::duration::parse(setting("execution.checkpointing.interval").unwrap_or("1 s"))?;
-    Ok(JobOptions {
-        time_zone,
-        commit_interval,
-        duration: None,
-        restore: None,
-        savepoint_at_end: None,
-        sql: String::new(),
-        parallelism: 1,
-    })
+    Ok(JobOptions { time_zone, commit_interval, duration: None, restore: None, savepoint_at_end: None, sql: String::new(), parallelism: 1 })
 }

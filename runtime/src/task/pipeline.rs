@@ -179,7 +179,12 @@ impl Pipeline {
             let name = operator.name();
             operator.snapshot(&mut writer).map_err(|e| e.context(format!("the state of {name}")))?;
             let tables: Tables = writer.into_tables().into_iter().map(|(table, rows)| (table.to_owned(), rows)).collect();
-            states.push(OperatorState { identity: node.properties.identity.clone(), kind: sluice_plan::name(&node.kind).to_owned(), tables, layout });
+            states.push(OperatorState {
+                identity: node.properties.identity.clone(),
+                kind: sluice_plan::name(&node.kind).to_owned(),
+                tables,
+                layout,
+            });
         }
         Ok(states)
     }

@@ -20,7 +20,12 @@ pub fn take(graph: &Graph, pipeline: &Pipeline, inputs: &[Input], sql: &str) -> 
             NodeKind::Source { table, .. } => table.name.clone(),
             _ => String::new(),
         };
-        SourceState { identity: node.properties.identity.clone(), table, positions: input.source.positions(), sinks: node.properties.sinks.clone() }
+        SourceState {
+            identity: node.properties.identity.clone(),
+            table,
+            positions: input.source.positions(),
+            sinks: node.properties.sinks.clone(),
+        }
     };
     let mut sources: Vec<SourceState> = inputs.iter().map(source).collect();
     // VALUES have been given: their one position says so.
@@ -45,12 +50,7 @@ pub fn write(savepoint: &Savepoint, graph: &Graph, directory: &std::path::Path) 
 }
 
 /// Gives operators and sources what they had, by identity: a savepoint of another job has gone through [`crate::savepoint::adapt`].
-pub fn give_back(
-    graph: &Graph,
-    pipeline: &mut Pipeline,
-    inputs: &mut [Input],
-    savepoint: &Savepoint,
-) -> Result<()> {
+pub fn give_back(graph: &Graph, pipeline: &mut Pipeline, inputs: &mut [Input], savepoint: &Savepoint) -> Result<()> {
     for input in inputs {
         let identity = &graph.nodes[input.node].properties.identity;
         if let Some(source) = savepoint.sources.iter().find(|s| s.identity == *identity) {

@@ -14,7 +14,10 @@ pub enum Cells<'a> {
     /// By call, by row.
     Calls(Vec<Vec<&'a [u8]>>),
     /// `ends[i]`: how many entries rows `0..=i` have together.
-    Repeated { ends: Vec<usize>, parts: Vec<Cells<'a>> },
+    Repeated {
+        ends: Vec<usize>,
+        parts: Vec<Cells<'a>>,
+    },
 }
 
 /// Takes rows apart.
@@ -119,10 +122,7 @@ pub fn sql_types(columns: &[Column]) -> Result<Vec<SqlType>> {
 /// What encodes and decodes a part's rows.
 pub fn codec(columns: &[Column]) -> Result<RowCodec> {
     let types = sql_types(columns)?;
-    let key = |(column, c): (usize, &Column)| sluice_batch::algebra::SortKey {
-        column,
-        descending: c.descending,
-        nulls_first: !c.nulls_last,
-    };
+    let key =
+        |(column, c): (usize, &Column)| sluice_batch::algebra::SortKey { column, descending: c.descending, nulls_first: !c.nulls_last };
     RowCodec::sorted(&types, &columns.iter().enumerate().map(key).collect::<Vec<_>>())
 }

@@ -86,7 +86,11 @@ impl Converted<'_> {
 fn convert<'a>(from: &Part, to: &Part, cells: &Cells<'a>) -> Result<Converted<'a>> {
     Ok(match (from, to, cells) {
         (Part::Row { columns: old, .. }, Part::Row { columns: new, .. }, Cells::Rows(rows)) => {
-            if same_bytes(old, new)? { Converted::Same(cells.clone()) } else { Converted::Rows(rewrite(old, new, rows)?) }
+            if same_bytes(old, new)? {
+                Converted::Same(cells.clone())
+            } else {
+                Converted::Rows(rewrite(old, new, rows)?)
+            }
         }
         (Part::Aggregates { calls: old, .. }, Part::Aggregates { calls: new, .. }, Cells::Calls(states)) => {
             let rows = states.first().map_or(0, Vec::len);

@@ -56,8 +56,7 @@ impl Savepoint {
                 layout: operator.layout.clone(),
             });
         }
-        let source =
-            |s: &SourceState| manifest::Source {
+        let source = |s: &SourceState| manifest::Source {
             identity: s.identity.clone(),
             table: s.table.clone(),
             positions: s.positions.clone(),
@@ -178,7 +177,12 @@ mod tests {
         let rows: Vec<_> = (0..20_000u32).map(|i| (i.to_be_bytes().to_vec(), vec![7; (i % 5) as usize])).collect();
         let savepoint = Savepoint {
             sql: "INSERT INTO a SELECT * FROM b".into(),
-            sources: vec![SourceState { identity: "s".into(), table: "b".into(), positions: vec![("b-0".into(), "17".into())], sinks: vec!["a".into()] }],
+            sources: vec![SourceState {
+                identity: "s".into(),
+                table: "b".into(),
+                positions: vec![("b-0".into(), "17".into())],
+                sinks: vec!["a".into()],
+            }],
             operators: vec![OperatorState {
                 identity: "Join-1".into(),
                 kind: "Join".into(),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
-use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use sluice_batch::{Error, Result};
@@ -24,8 +24,7 @@ fn failed(path: &Path, error: impl std::fmt::Display) -> Error {
 
 /// Writes the rows and makes sure that they are on the disk.
 pub fn write(path: &Path, rows: &[(Vec<u8>, Vec<u8>)], reader: Option<&Reader<'_>>) -> Result<()> {
-    let mut fields: Vec<Field> =
-        reader.map_or(&[][..], |r| r.columns()).iter().map(|c| Field::new(&c.name, c.ty.clone(), true)).collect();
+    let mut fields: Vec<Field> = reader.map_or(&[][..], |r| r.columns()).iter().map(|c| Field::new(&c.name, c.ty.clone(), true)).collect();
     fields.push(Field::new(KEY, DataType::Binary, false));
     fields.push(Field::new(VALUE, DataType::Binary, false));
     let schema = Arc::new(Schema::new(fields));
