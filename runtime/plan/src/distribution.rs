@@ -38,6 +38,27 @@ pub struct Distributed {
     pub exchanges: Vec<Exchange>,
     /// Nodes that only the first task has rows for.
     pub single: Vec<bool>,
+    /// Those of them that have keys, but whose changes of one row would come from several tasks to a consumer that needs their order:
+    /// a joined row that gets another join key, say, on its way to a sink with another key.
+    pub kept_together: Vec<usize>,
+}
+
+impl Distributed {
+    /// The exchanges as text, a line each: `Source -> GroupAggregate by (user_id)`.
+    pub fn describe(&self, graph: &Graph) -> Vec<String> {
+        let name = |node: usize| crate::explain::name(&graph.nodes[node].kind);
+        let line = |e: &Exchange| {
+            let columns = |keys: &[usize]| keys.iter().map(|k| graph.nodes[e.from].schema[*k].name.clone()).collect::<Vec<_>>().join(", ");
+            let how = match &e.distribution {
+                Distribution::Keys(keys) => format!("by ({})", columns(keys)),
+                Distribution::Single | Distribution::Any => "to one task".to_owned(),
+            };
+            let to: Vec<&str> = e.to.iter().map(|(node, _)| name(*node)).collect();
+            format!("{} -> {} {how}", name(e.from), to.join(", "))
+        };
+        let together = |n: &usize| format!("{} runs in one task: a row's changes of its keys must reach the next key in order", name(*n));
+        self.exchanges.iter().map(line).chain(self.kept_together.iter().map(together)).collect()
+    }
 }
 
 /// Where a node's rows are.
@@ -57,7 +78,9 @@ pub fn distribute(graph: &Graph) -> Distributed {
         let attempt = Attempt::new(graph, &forced);
         let found = attempt.unordered.iter().flat_map(|at| attempt.owners(*at)).filter(|n| !forced.contains(n)).collect::<Vec<_>>();
         if found.is_empty() {
-            return Distributed { single: attempt.spreads.iter().map(|s| *s == Spread::Single).collect(), exchanges: attempt.exchanges };
+            let single = attempt.spreads.iter().map(|s| *s == Spread::Single).collect();
+            let exchanges = attempt.exchanges;
+            return Distributed { single, exchanges, kept_together: forced.into_iter().collect() };
         }
         forced.extend(found);
     }

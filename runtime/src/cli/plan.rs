@@ -20,7 +20,17 @@ pub fn plan(args: Args) -> Result<()> {
     let script = script::load(&args.file, &args.sql)?;
     for step in script.steps {
         match step {
-            Step::Job { graph, .. } => print(&sluice_plan::explain(&graph))?,
+            Step::Job { graph, catalog } => {
+                print(&sluice_plan::explain(&graph))?;
+                let tasks = super::run::parallelism(script.parallelism, &catalog)?;
+                if tasks > 1 {
+                    let exchanges = sluice_plan::distribute(&graph).describe(&graph);
+                    print(&format!(
+                        "\nRows between the {tasks} tasks\n{}",
+                        exchanges.iter().map(|e| format!("- {e}\n")).collect::<String>()
+                    ))?;
+                }
+            }
             Step::Print(text) => print(&format!(
                 "{text}
 "

@@ -118,7 +118,7 @@ fn default_format() -> Format {
 }
 
 /// What the command line or the deployment says, else the settings: Flink's of SQL jobs (-1: not set) before the general one.
-fn parallelism(given: Option<u32>, catalog: &Catalog) -> Result<usize> {
+pub fn parallelism(given: Option<u32>, catalog: &Catalog) -> Result<usize> {
     let setting = |key: &str| catalog.settings.get(key).map(|v| (key.to_owned(), v.trim().to_owned()));
     let of_sql = setting("table.exec.resource.default-parallelism").filter(|(_, v)| v != "-1");
     let (key, text) = match (given, of_sql.or_else(|| setting("parallelism.default"))) {

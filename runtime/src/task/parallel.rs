@@ -70,6 +70,9 @@ pub fn run(
     }
     stats.set_opening(true);
     let distributed = sluice_plan::distribute(graph);
+    for line in distributed.describe(graph) {
+        tracing::info!("{line}");
+    }
     let network = Arc::new(Network::new(options.parallelism, distributed.exchanges.len()));
     let control = Arc::new(Control::default());
     let (to_coordinator, reports) = channel();
