@@ -170,8 +170,8 @@ impl Preparer<'_> {
             Statement::ShowTables { .. } => lines(&mut self.catalog.tables.keys().chain(self.catalog.views.keys())),
             Statement::ShowViews { .. } => lines(&mut self.catalog.views.keys()),
             Statement::ShowFunctions { .. } => sluice_functions::names().into_iter().map(|n| format!("{}\n", n.to_lowercase())).collect(),
-            Statement::ShowCreate { kind, name } => self.show_create(*kind, name.object())?,
-            Statement::Describe { name } => self.describe(name.object())?,
+            Statement::ShowCreate { kind, name } => self.show_create(*kind, name.object()).map_err(|e| e.at(name.span()))?,
+            Statement::Describe { name } => self.describe(name.object()).map_err(|e| e.at(name.span()))?,
             _ => return Err(Error::unsupported("this statement")),
         })
     }
@@ -181,7 +181,7 @@ impl Preparer<'_> {
             ObjectKind::View => self.catalog.views.get(name).map(|v| v.text.clone()),
             _ => self.catalog.tables.get(name).map(|t| t.text.clone()),
         };
-        text.ok_or_else(|| Error::plan(format!("there is no '{name}'")))
+        text.map(|t| t + "\n").ok_or_else(|| Error::plan(format!("there is no '{name}'")))
     }
 
     fn describe(&self, name: &str) -> Result<String> {

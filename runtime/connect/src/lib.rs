@@ -13,7 +13,7 @@ mod watermark;
 
 use std::time::Duration;
 
-use sluice_batch::{Batch, Expr, Field, Millis, Result, Span};
+use sluice_batch::{Batch, Error, ErrorKind, Expr, Field, Millis, Result, Span};
 use sluice_format::ChangelogMode;
 
 /// A table as a connector sees it: no SQL, only columns and options.
@@ -232,7 +232,7 @@ pub fn readable_metadata(table: &TableSpec) -> Result<Vec<Field>> {
 /// # Errors
 /// If the outside cannot be reached or refuses.
 pub fn open_source(table: &TableSpec, request: &ScanRequest) -> Result<Box<dyn Source>> {
-    (registry::source(table)?.open)(table, request).map_err(|e| e.context(format!("reading table '{}'", table.name)))
+    (registry::source(table)?.open)(table, request).map_err(|e| located(e, table).context(format!("reading table '{}'", table.name)))
 }
 
 /// Whether a task reads anything of a table. Tables without splits are read by the first task.
@@ -248,5 +248,10 @@ pub fn has_share(table: &TableSpec, share: Share) -> Result<bool> {
 /// # Errors
 /// If the outside cannot be reached or refuses.
 pub fn open_sink(table: &TableSpec, time_zone: chrono_tz::Tz) -> Result<Box<dyn Sink>> {
-    (registry::sink(table)?.open)(table, time_zone).map_err(|e| e.context(format!("writing table '{}'", table.name)))
+    (registry::sink(table)?.open)(table, time_zone).map_err(|e| located(e, table).context(format!("writing table '{}'", table.name)))
+}
+
+/// What is wrong with a definition is said with its place; what is wrong outside has none.
+fn located(error: Error, table: &TableSpec) -> Error {
+    if error.kind() == ErrorKind::Plan { error.at(table.span) } else { error }
 }

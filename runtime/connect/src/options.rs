@@ -58,7 +58,14 @@ impl<'a> Options<'a> {
 
     pub fn missing(&self, key: &str) -> Error {
         let connector = self.table.options.iter().find(|o| o.key == "connector").map_or("", |o| o.value.as_str());
-        Error::plan(format!("table '{}' needs the option '{key}' of connector '{connector}'", self.table.name)).at(self.table.span)
+        let error =
+            Error::plan(format!("table '{}' needs the option '{key}' of connector '{connector}'", self.table.name)).at(self.table.span);
+        let known = self.known.borrow();
+        let mut unread = self.table.options.iter().map(|o| o.key.as_str()).filter(|k| !known.iter().any(|known| known == k));
+        match unread.find(|k| strsim::damerau_levenshtein(k, key) <= 2) {
+            Some(near) => error.hint(format!("is '{near}' meant to be '{key}'?")),
+            None => error,
+        }
     }
 
     /// A number or other value with a textual form; `what` names it in the error.
@@ -174,6 +181,10 @@ mod tests {
     use super::*;
     use crate::test_util::table;
 
+    fn table_with(options: &[(&str, &str)]) -> TableSpec {
+        table(options, &[])
+    }
+
     #[test]
     fn unknown_option_gets_a_did_you_mean() {
         let table = table(&[("connector", "print"), ("print-identifer", "x")], &[]);
@@ -195,7 +206,12 @@ mod tests {
         assert!(options.flag("flag", true).is_err());
         assert!(options.parse::<i64>("n", "a number").is_err());
         assert!(options.duration("d").is_err());
-        assert!(options.required("nothing").unwrap_err().message().contains("needs the option 'nothing'"));
+        let error = options.required("nothing").unwrap_err();
+        assert!(error.message().contains("needs the option 'nothing'"));
+        assert_eq!(error.hint_text(), None);
+        let misspelt = table_with(&[("connector", "x"), ("topik", "t")]);
+        let error = Options::new(&misspelt).unwrap().required("topic").unwrap_err();
+        assert_eq!(error.hint_text(), Some("is 'topik' meant to be 'topic'?"));
     }
 
     #[test]

@@ -150,7 +150,11 @@ impl<'a> Args<'a> {
         let mut buffer = String::new();
         for row in 0..self.len {
             buffer.clear();
-            builder.append_option(write(row, &mut buffer)?.map(|()| buffer.as_str()));
+            let written = write(row, &mut buffer)?;
+            if builder.values_slice().len() + buffer.len() > i32::MAX as usize {
+                return Err(Error::runtime("the texts of a batch have more than 2 GiB"));
+            }
+            builder.append_option(written.map(|()| buffer.as_str()));
         }
         Ok(Arc::new(builder.finish()))
     }

@@ -65,21 +65,38 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     init_logs(&cli);
     let format = cli.log_format;
-    let result = match cli.command {
-        Command::Check(args) => match check::run(&args) {
-            Ok(code) => return code,
-            Err(error) => Err(error),
-        },
-        Command::Savepoint(command) => savepoint::run(command),
-        Command::Run(args) => run::run(args),
-        Command::Plan(args) => plan::plan(args),
-        Command::Generate(args) => generate::run(args),
-        Command::Version => print(&format!("sluice {}\n", env!("CARGO_PKG_VERSION"))),
-    };
+    let result = guarded(|| match cli.command {
+        Command::Check(args) => check::run(&args),
+        Command::Savepoint(command) => savepoint::run(command).map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => run::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Plan(args) => plan::plan(args).map(|()| ExitCode::SUCCESS),
+        Command::Generate(args) => generate::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Version => print(&format!("sluice {}\n", env!("CARGO_PKG_VERSION"))).map(|()| ExitCode::SUCCESS),
+    });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => report(&error, format),
     }
+}
+
+/// A panic is a defect of ours, but its user gets an error and an exit code like any other (`RUST_BACKTRACE=1` shows where).
+///
+/// # Errors
+/// If the command fails or panics.
+fn guarded<T>(command: impl FnOnce() -> Result<T>) -> Result<T> {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            default(info);
+        }
+        let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
+        tracing::error!("internal error{place}: {}", info.payload_as_str().unwrap_or("panic"));
+    }));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(command)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
+        Err(Error::runtime(format!("internal error: {text}")).hint("this is a defect of Sluice: please report it with the script"))
+    })
 }
 
 /// Writes to stdout, and to nobody if the reader is gone (`sluice plan x.sql | head -1`).
@@ -138,7 +155,15 @@ fn stop_on_signal(opening: Arc<AtomicBool>) -> Result<Arc<AtomicBool>> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use clap::CommandFactory;
+
+    #[test]
+    fn a_panic_becomes_an_error() {
+        let error = super::guarded::<()>(|| panic!("five of {}", 2)).unwrap_err();
+        assert_eq!((error.kind(), error.message()), (super::ErrorKind::Runtime, "internal error: five of 2"));
+        assert!(super::guarded(|| Ok(())).is_ok());
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

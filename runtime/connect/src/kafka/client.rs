@@ -222,6 +222,9 @@ impl Client {
     }
 
     fn new(config: Config, kind: sys::rd_kafka_type_t, servers: &str) -> Result<Self> {
+        if servers.trim().is_empty() {
+            return Err(Error::runtime("'properties.bootstrap.servers' is empty").hint("write host:port of a broker"));
+        }
         let shared = Box::<Shared>::default();
         let mut text = [0 as c_char; 512];
         let raw = config.into_raw();
@@ -589,5 +592,18 @@ impl<'a> Message<'a> {
                 index += 1;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    /// librdkafka would wait for ever.
+    #[test]
+    fn no_broker_to_connect_to_is_an_error() {
+        let error = Client::producer(Config::new(), " ").err().unwrap();
+        assert!(error.message().contains("is empty"), "{error}");
     }
 }

@@ -37,6 +37,15 @@ pub(crate) struct CsvOptions {
     pub null_literal: Option<Vec<u8>>,
     pub allow_comments: bool,
     pub ignore_parse_errors: bool,
+    /// Without quotes: no spaces around values.
+    pub trim_spaces: bool,
+    /// Fields beyond the columns are left out.
+    pub ignore_trailing: bool,
+    /// One delimiter may end a record.
+    pub trailing_comma: bool,
+    /// Also where parse errors are ignored: such a record is left out then.
+    pub fail_on_missing: bool,
+    pub empty_as_null: bool,
     /// `1E-8` instead of `0.00000001`.
     pub scientific: bool,
 }
@@ -57,6 +66,11 @@ impl CsvOptions {
             null_literal: options.string("null-literal").map(String::into_bytes),
             allow_comments: options.flag("allow-comments")?,
             ignore_parse_errors: options.flag("ignore-parse-errors")?,
+            trim_spaces: options.flag("trim-spaces")?,
+            ignore_trailing: options.flag("ignore-trailing-unmappable")?,
+            trailing_comma: options.choice("allow-trailing-comma", &["true", "false"])? == "true",
+            fail_on_missing: options.flag("fail-on-missing-columns")?,
+            empty_as_null: options.flag("empty-string-as-null")?,
             scientific: options.choice("write-bigdecimal-in-scientific-notation", &["true", "false"])? == "true",
         })
     }

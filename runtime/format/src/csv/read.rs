@@ -50,8 +50,9 @@ impl CsvDecoder {
                         put(&self.options, &mut self.columns[*target], &self.fields[*target], text)?;
                     }
                 }
-                // Jackson allows one comma at the end
-                None if index == self.targets.len() && !more && text.is_empty() => {}
+                // Jackson's ALLOW_TRAILING_COMMA
+                None if self.options.trailing_comma && index == self.targets.len() && !more && text.is_empty() => {}
+                None if self.options.ignore_trailing => {}
                 None => return Err(Error::runtime(format!("more than {} fields", self.targets.len()))),
             }
             index += 1;
@@ -59,7 +60,7 @@ impl CsvDecoder {
                 break;
             }
         }
-        if index < self.targets.len() && !self.options.ignore_parse_errors {
+        if index < self.targets.len() && (self.options.fail_on_missing || !self.options.ignore_parse_errors) {
             return Err(Error::runtime(format!("{index} fields where {} are expected", self.targets.len())));
         }
         for column in self.targets.get(index..).unwrap_or_default().iter().flatten() {
@@ -72,6 +73,10 @@ impl CsvDecoder {
 
 /// Appends a field's text to its column; NULL if it cannot be converted and the options say so.
 fn put(options: &CsvOptions, column: &mut Column, field: &Field, text: &[u8]) -> Result<()> {
+    if options.empty_as_null && text.is_empty() {
+        column.push_null();
+        return Ok(());
+    }
     if value(options, column, text) {
         return Ok(());
     }
@@ -157,6 +162,9 @@ impl<'a> Line<'a> {
     where
         'a: 's,
     {
+        if self.options.trim_spaces {
+            self.skip_spaces();
+        }
         if self.options.quote.is_some() && self.bytes.get(self.pos).copied() == self.options.quote {
             return self.quoted(scratch);
         }
@@ -172,8 +180,17 @@ impl<'a> Line<'a> {
             }
             self.pos += 1;
         }
-        let text = &self.bytes[start..self.pos];
+        let mut text = &self.bytes[start..self.pos];
+        if self.options.trim_spaces {
+            text = text.trim_ascii_end();
+        }
         Ok((text, self.next()))
+    }
+
+    fn skip_spaces(&mut self) {
+        while matches!(self.bytes.get(self.pos), Some(b' ' | b'\t')) && !self.delimiter() {
+            self.pos += 1;
+        }
     }
 
     fn delimiter(&self) -> bool {
@@ -200,6 +217,9 @@ impl<'a> Line<'a> {
             } else {
                 scratch.push(c);
             }
+        }
+        if self.options.trim_spaces {
+            scratch.truncate(scratch.trim_ascii_end().len());
         }
         Ok((scratch, self.next()))
     }
@@ -239,9 +259,7 @@ impl<'a> Line<'a> {
                 scratch.push(c);
             }
         }
-        while self.bytes.get(self.pos) == Some(&b' ') && !self.delimiter() {
-            self.pos += 1;
-        }
+        self.skip_spaces();
         let more = self.next();
         if !more && self.bytes.get(self.pos).is_some_and(|c| !matches!(c, b'\n' | b'\r')) {
             return Err(Error::runtime(format!("text behind a quoted field: {}", excerpt(self.bytes, self.pos))));

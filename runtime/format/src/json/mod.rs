@@ -35,8 +35,6 @@ pub(crate) const FORMAT: Format = Format {
 pub(crate) struct JsonOptions {
     pub read: ReadOptions,
     pub write: WriteOptions,
-    /// `decode.json-parser.enabled` = false: records may be arrays of objects (Flink: `JsonRowDataDeserializationSchema`).
-    pub arrays: bool,
 }
 
 impl JsonOptions {
@@ -67,8 +65,9 @@ impl JsonOptions {
             ignore_null_fields: options.flag("encode.ignore-null-fields")?,
             any_map_key: false,
         };
-        let arrays = options.choice("decode.json-parser.enabled", &["true", "false"])? == "false";
-        Ok(Self { read, write, arrays })
+        // steers which of its parsers Flink takes; they read alike
+        options.choice("decode.json-parser.enabled", &["true", "false"])?;
+        Ok(Self { read, write })
     }
 }
 
@@ -133,13 +132,14 @@ impl JsonDecoder {
             return cursor.syntax("bytes that are not UTF-8");
         }
         let mut reader = Reader { cursor, scratch: std::mem::take(&mut self.scratch), options: &self.options.read };
-        let rows = top_level(&mut reader, &mut self.plan, &mut self.columns, self.options.arrays);
+        let rows = top_level(&mut reader, &mut self.plan, &mut self.columns);
         self.scratch = reader.scratch;
         rows
     }
 }
 
-fn top_level(reader: &mut Reader<'_, '_>, plan: &mut RowPlan, columns: &mut [Column], arrays: bool) -> Parsed<usize> {
+/// A record is an object, or an array of objects with a row each (Flink: FLINK-18590).
+fn top_level(reader: &mut Reader<'_, '_>, plan: &mut RowPlan, columns: &mut [Column]) -> Parsed<usize> {
     let mut rows = 0;
     match reader.cursor.peek() {
         b'{' => {
@@ -147,7 +147,7 @@ fn top_level(reader: &mut Reader<'_, '_>, plan: &mut RowPlan, columns: &mut [Col
             reader.object(plan, columns)?;
             rows = 1;
         }
-        b'[' if arrays => {
+        b'[' => {
             reader.cursor.pos += 1;
             if !reader.cursor.closed(b']') {
                 loop {

@@ -125,6 +125,14 @@ fn options_of_the_source() {
     assert_eq!(one(&[("null-literal", "NA")], "NA,x"), row(None, "x"));
     assert_eq!(one(&[("allow-comments", "true")], "# nothing"), Ok(vec![]));
     assert_eq!(one(&[], "1,x,"), row(Some(1), "x"));
+    assert_eq!(one(&[("trim-spaces", "true")], "1,  x y "), row(Some(1), "x y"));
+    assert_eq!(one(&[("trim-spaces", "true")], "1,  \" x \" "), row(Some(1), " x "));
+    assert_eq!(one(&[("trim-spaces", "true"), ("field-delimiter", "\\t")], " 1 \t x "), row(Some(1), "x"));
+    assert_eq!(one(&[("ignore-trailing-unmappable", "true")], "1,x,y,z"), row(Some(1), "x"));
+    assert!(one(&[("allow-trailing-comma", "false")], "1,x,").is_err());
+    assert_eq!(one(&[("fail-on-missing-columns", "true"), ("ignore-parse-errors", "true")], "1"), Ok(vec![]));
+    assert_eq!(one(&[("empty-string-as-null", "true")], "1,"), Ok(vec![vec![Datum::Int(1), Datum::Null]]));
+    assert_eq!(one(&[("empty-string-as-null", "true")], "1,\"\""), Ok(vec![vec![Datum::Int(1), Datum::Null]]));
     assert_eq!(one(&[], ""), Ok(vec![]));
     for (record, message) in [
         ("1", "1 fields where 2 are expected"),

@@ -183,8 +183,12 @@ fn options_of_the_source() {
     assert!(error.starts_with("field 'r.x': the field is missing"), "{error}");
     let both = options("json", &[("fail-on-missing-field", "true"), ("ignore-parse-errors", "true")]);
     assert!(decoder(both, Schema::new(columns.clone()), UTC).err().unwrap().to_string().contains("cannot both be true"));
-    let rows = decode("json", &[("decode.json-parser.enabled", "false")], &columns, &[r#"[{"a":1},{"a":2}]"#]).unwrap();
-    assert_eq!(rows.len(), 2);
+    for parser in ["true", "false"] {
+        let given = &[("decode.json-parser.enabled", parser)];
+        let rows = decode("json", given, &columns, &[r#"[{"a":1},{"a":2}]"#, "[]"]).unwrap();
+        assert_eq!(rows.iter().map(|r| r[0].clone()).collect::<Vec<_>>(), [Datum::Int(1), Datum::Int(2)]);
+        assert!(decode("json", given, &columns, &["[1]"]).is_err());
+    }
     let iso = fields(&[("t", Timestamp(3)), ("z", TimestampLtz(3))]);
     let records = [r#"{"t":"2024-01-01T10:00:00.5","z":"2024-01-01T10:00:00Z"}"#];
     let given = &[("timestamp-format.standard", "ISO-8601")][..];

@@ -161,7 +161,7 @@ impl Temporal {
             }
             (Date, IntervalDayTime) => {
                 let left = args.date(0)?;
-                args.primitives::<Date32Type>(|row| Some(left.get(row)? + (right(row)? / MILLIS_PER_DAY) as i32))
+                args.primitives::<Date32Type>(|row| Some(left.get(row)?.wrapping_add((right(row)? / MILLIS_PER_DAY) as i32)))
             }
             (Date, IntervalYearMonth) => {
                 let left = args.date(0)?;
@@ -170,7 +170,7 @@ impl Temporal {
             (Time(_), IntervalDayTime) => {
                 let left = args.column::<Time32MillisecondArray>(0)?;
                 args.primitives::<Time32MillisecondType>(|row| {
-                    Some((i64::from(left.get(row)?) + right(row)?).rem_euclid(MILLIS_PER_DAY) as i32)
+                    Some(i64::from(left.get(row)?).wrapping_add(right(row)?).rem_euclid(MILLIS_PER_DAY) as i32)
                 })
             }
             _ => {

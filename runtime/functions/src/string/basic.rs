@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use arrow::array::ArrayRef;
-use sluice_batch::{Expr, Result, TypeKind};
+use sluice_batch::{Error, Expr, Result, TypeKind};
 
 use super::{char_count, offset, varying};
 use crate::kernel::{Args, Body, P};
@@ -185,14 +185,15 @@ fn trim_by(a: &Args<'_>, text: usize, set: usize, leading: bool, trailing: bool)
 /// NULL for a negative length and for empty padding.
 fn pad(a: &Args<'_>, left: bool) -> Result<ArrayRef> {
     let (base, len, pad) = (a.str(0)?, a.i64(1)?, a.str(2)?);
-    a.strings(|row, out| {
-        let (base, pad) = (base.get(row)?, pad.get(row)?);
-        let len = i32::try_from(len.get(row)?).ok().and_then(|l| usize::try_from(l).ok())?;
+    a.try_strings(|row, out| {
+        let (Some(base), Some(len), Some(pad)) = (base.get(row), len.get(row), pad.get(row)) else { return Ok(None) };
+        let Some(len) = i32::try_from(len).ok().and_then(|l| usize::try_from(l).ok()) else { return Ok(None) };
         if pad.is_empty() {
-            return None;
+            return Ok(None);
         }
         let kept = &base[..offset(base, len)];
         let missing = len - char_count(kept);
+        check_size(missing)?;
         if !left {
             out.push_str(kept);
         }
@@ -200,16 +201,27 @@ fn pad(a: &Args<'_>, left: bool) -> Result<ArrayRef> {
         if left {
             out.push_str(kept);
         }
-        Some(())
+        Ok(Some(()))
     })
+}
+
+/// A text of a length that a number says must not take the memory of the job.
+fn check_size(bytes: usize) -> Result<()> {
+    const MAX: usize = 256 << 20;
+    if bytes > MAX {
+        return Err(Error::runtime(format!("a text of {bytes} bytes; one text may have {MAX}")));
+    }
+    Ok(())
 }
 
 fn repeat(a: &Args<'_>) -> Result<ArrayRef> {
     let (s, times) = (a.str(0)?, a.i64(1)?);
-    a.strings(|row, out| {
-        let (s, times) = (s.get(row)?, times.get(row)?);
+    a.try_strings(|row, out| {
+        let (Some(s), Some(times)) = (s.get(row), times.get(row)) else { return Ok(None) };
+        let times = if s.is_empty() { 0 } else { usize::try_from(times).unwrap_or(0) };
+        check_size(s.len().saturating_mul(times))?;
         (0..times).for_each(|_| out.push_str(s));
-        Some(())
+        Ok(Some(()))
     })
 }
 

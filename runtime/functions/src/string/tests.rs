@@ -59,6 +59,10 @@ fn basic() {
         ("OVERLAY", vec![t("xxxxxtest"), t("xxxx"), i(6), i(2)], s("xxxxxxxxxst"), STRING),
     ]);
     assert!(call("BTRIM", vec![i(1)]).is_err());
+    // an error, not the memory of the machine
+    assert!(eval("REPEAT", vec![t("x"), i(i32::MAX)]).is_err());
+    assert!(eval("LPAD", vec![t("x"), i(i32::MAX), t("y")]).is_err());
+    assert_eq!(eval("REPEAT", vec![t(""), i(i32::MAX)]).unwrap().0, s(""));
     let error = call("UPPER", vec![]).unwrap_err();
     assert!(error.message().contains("Invalid number of arguments"), "{error}");
 }

@@ -157,6 +157,12 @@ fn adding() {
         let bound = unit_call("TIMESTAMPADD", unit, 0, vec![lit(Int(count)), time]).unwrap();
         assert_eq!((shown(&bound, &shanghai()).as_str(), bound.ty.to_string().as_str()), (expected, ty), "{unit}");
     }
+    for (unit, time) in [("WEEK", date(2024, 1, 1)), ("DAY", ts("2024-01-01 00:00:00")), ("YEAR", date(2024, 1, 1)), ("HOUR", lit(Time(0)))]
+    {
+        // no panic beyond the range
+        unit_call("TIMESTAMPADD", unit, 0, vec![lit(Int(i32::MAX)), time.clone()]).map(|e| shown(&e, &shanghai())).ok();
+        unit_call("TIMESTAMPADD", unit, 0, vec![lit(BigInt(i64::MAX)), time]).map(|e| shown(&e, &shanghai())).ok();
+    }
     assert!(unit_call("TIMESTAMPADD", "EPOCH", 0, vec![lit(Int(1)), date(2024, 1, 1)]).is_err());
     assert!(unit_call("TIMESTAMPADD", "DAY", 0, vec![t("1"), date(2024, 1, 1)]).is_err());
 }

@@ -112,8 +112,8 @@ fn mismatch(table: &Table, query: &[ColumnDef], columns: &[usize], cause: &str, 
     let query = list(query.iter().map(|c| format!("{}: {}", c.name, c.ty)).collect());
     let sink = list(columns.iter().map(|i| format!("{}: {}", table.columns[*i].name, table.columns[*i].ty)).collect());
     Error::plan(format!(
-        "Column types of query result and sink for 'default_catalog.default_database.{}' do not match.\nCause: {cause}\n\n\
-         Query schema: [{query}]\nSink schema:  [{sink}]",
+        "Column types of query result and sink for 'default_catalog.default_database.{}' do not match. Cause: {cause} \
+         Query schema: [{query}]. Sink schema: [{sink}]",
         table.name
     ))
     .at(span)
