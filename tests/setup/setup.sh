@@ -4,7 +4,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sluice
-kafka=4.3.1 apicurio=2.6.13.Final
+kafka=4.3.1 apicurio=2.6.13.Final duckdb=2.0.0
 say() { printf '== %s\n' "$*"; }
 
 # A toolchain that is missing: the official installer where there is one, else the line to type.
@@ -49,6 +49,12 @@ setup_test() {
     tar xzf "$cache/apicurio-$apicurio"/dl/*.tar.gz -C "$cache/apicurio-$apicurio"
     rm -r "$cache/apicurio-$apicurio/dl"
     touch "$cache/apicurio-$apicurio/.complete"
+  fi
+  if [ ! -f "$cache/duckdb-$duckdb/.complete" ]; then
+    say "installing DuckDB $duckdb from PyPI, which reads savepoints in a test"
+    python3 -m venv "$cache/duckdb-$duckdb" || { echo "error: python3 has no venv; install it with: apt-get install python3-venv" >&2; exit 1; }
+    "$cache/duckdb-$duckdb/bin/pip" install -q --disable-pip-version-check "duckdb==$duckdb"
+    touch "$cache/duckdb-$duckdb/.complete"
   fi
 }
 
