@@ -164,7 +164,10 @@ const CASES: &[Case] = &[
     Case {
         name: "wider types, nullability",
         old: Job { orders: "user_id VARCHAR(2), price INT, kind STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts", ..COUNTS },
-        new: Job { orders: "user_id VARCHAR(9) NOT NULL, price INT NOT NULL, kind STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts", ..COUNTS },
+        new: Job {
+            orders: "user_id VARCHAR(9) NOT NULL, price INT NOT NULL, kind STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts",
+            ..COUNTS
+        },
         verdict: "compatible",
         reason: "",
         rows: &[("o", "+U u2 2 27; -U u2 1 7")],

@@ -74,10 +74,7 @@ const FIXTURES: &[(&str, Job)] = &[
              FROM TABLE(SESSION(TABLE orders PARTITION BY user_id, DESCRIPTOR(ts), INTERVAL '10' SECOND));",
         ),
     ),
-    (
-        "old-tumble",
-        job(N, "INSERT INTO o SELECT user_id, COUNT(*) FROM orders GROUP BY user_id, TUMBLE(ts, INTERVAL '1' MINUTE);"),
-    ),
+    ("old-tumble", job(N, "INSERT INTO o SELECT user_id, COUNT(*) FROM orders GROUP BY user_id, TUMBLE(ts, INTERVAL '1' MINUTE);")),
     (
         "window-top-n",
         job(
@@ -87,10 +84,7 @@ const FIXTURES: &[(&str, Job)] = &[
              FROM TABLE(TUMBLE(TABLE orders, DESCRIPTOR(ts), INTERVAL '1' MINUTE))) WHERE n <= 2;",
         ),
     ),
-    (
-        "join",
-        job(TEXTS, "INSERT INTO o SELECT o.user_id, u.city, o.price FROM orders o JOIN users u ON o.user_id = u.id;"),
-    ),
+    ("join", job(TEXTS, "INSERT INTO o SELECT o.user_id, u.city, o.price FROM orders o JOIN users u ON o.user_id = u.id;")),
     (
         "left-join-of-aggregates",
         job(
@@ -101,7 +95,10 @@ const FIXTURES: &[(&str, Job)] = &[
     ),
     (
         "semi-join",
-        job(&[("o", "user_id STRING, price INT")], "INSERT INTO o SELECT user_id, price FROM orders WHERE user_id IN (SELECT id FROM users);"),
+        job(
+            &[("o", "user_id STRING, price INT")],
+            "INSERT INTO o SELECT user_id, price FROM orders WHERE user_id IN (SELECT id FROM users);",
+        ),
     ),
     (
         "interval-join",

@@ -25,7 +25,8 @@ fn list_show_and_delete() {
     let list = succeed(&sluice(&["savepoint", "list", text(&lab.path("savepoints"))]));
     assert!(list.lines().count() == 2 && list.contains("savepoints/one"), "{list}");
     let show = succeed(&sluice(&["savepoint", "show", text(&savepoint)]));
-    for part in ["orders 1.json=", "group keys: orders.user_id", "orders.user_id STRING (key)", "MAX(orders.price) INT", "join type: INNER"] {
+    for part in ["orders 1.json=", "group keys: orders.user_id", "orders.user_id STRING (key)", "MAX(orders.price) INT", "join type: INNER"]
+    {
         assert!(show.contains(part), "{part}: {show}");
     }
     let of_key = succeed(&sluice(&["savepoint", "show", text(&savepoint), "--key", "u2"]));
