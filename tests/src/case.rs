@@ -23,6 +23,8 @@ pub struct Case {
     restorable: bool,
     /// Whether the order in which several tasks' rows meet changes nothing.
     divisible: bool,
+    /// Whether several tasks may read the input from several partitions.
+    spread: bool,
     dir: PathBuf,
 }
 
@@ -74,6 +76,7 @@ impl Case {
             name: dir.file_name().unwrap().to_string_lossy().into_owned(),
             mode: Mode::parse(field("compare:").unwrap().split_whitespace().next().unwrap()),
             produce_after: field("produce:").as_deref() == Some("after"),
+            spread: field("partitions:").is_none(),
             divisible: field("tasks:").is_none(),
             restorable: field("restored:").is_none(),
             dir: dir.to_owned(),
@@ -99,7 +102,11 @@ impl Case {
         let prefix = format!("{}.{kind:?}.", self.name).to_lowercase();
         let sql = std::fs::read_to_string(self.dir.join("query.sql")).unwrap();
         let (sql, names) = prefix_topics(&sql, &prefix);
-        let records = self.input(services, &prefix);
+        let mut records = self.input(services, &prefix);
+        if kind.runs().iter().any(|tasks| *tasks > 1) && self.spread {
+            spread(&mut records);
+        }
+        let records = records;
         let mut partitions: BTreeMap<String, i32> = names.into_iter().map(|n| (n, 1)).collect();
         for record in &records {
             let n = partitions.entry(record.topic.clone()).or_insert(1);
@@ -224,6 +231,14 @@ impl Case {
             return Ok(changes.lines().filter(|l| l.starts_with('{')).map(|l| change(l, &texts)).collect());
         }
         Ok(reader.read(reader.available()).into_iter().map(|r| record(services, r)).collect())
+    }
+}
+
+/// Over three partitions, records of a key in one.
+fn spread(records: &mut [Record]) {
+    for (at, record) in records.iter_mut().enumerate() {
+        let sum = record.key.as_ref().map(|k| k.iter().map(|b| usize::from(*b)).sum());
+        record.partition = (sum.unwrap_or(at) % 3) as i32;
     }
 }
 
