@@ -13,6 +13,8 @@ pub const GENERATE_ANNOTATION: &str = "sluice.dev/local-generate";
 #[derive(Debug, Default)]
 pub struct Source {
     pub sql: String,
+    /// The deployment's.
+    pub name: Option<String>,
     pub variables: Vec<(String, String)>,
     pub settings: Vec<(String, String)>,
     pub generators: Vec<String>,
@@ -64,6 +66,7 @@ fn from_deployment(file: &Path, deployment: &StreamingDeployment) -> Result<Sour
     let generate = deployment.metadata.annotations.as_ref().and_then(|a| a.get(GENERATE_ANNOTATION));
     Ok(Source {
         sql,
+        name: deployment.metadata.name.clone(),
         variables: spec.variables.clone().into_iter().collect(),
         settings: spec.config.clone().into_iter().collect(),
         parallelism: spec.parallelism,

@@ -47,6 +47,8 @@ pub struct Script {
     pub generators: Vec<String>,
     /// That of the StreamingDeployment.
     pub parallelism: Option<u32>,
+    /// The StreamingDeployment's, else the file's without its ending: what jobs are called if `pipeline.name` does not say it.
+    pub name: String,
 }
 
 /// Reads and plans a file.
@@ -70,7 +72,9 @@ pub fn load(file: &Path, args: &Args) -> Result<Script> {
     };
     let sql = sluice_sql::substitute_variables(&source.sql, &lookup)?;
     let steps = prepare(&sql, &settings, args)?;
-    Ok(Script { steps, sql: source.sql, generators: source.generators, parallelism: source.parallelism })
+    let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned());
+    let name = source.name.or(stem).unwrap_or_default();
+    Ok(Script { steps, sql: source.sql, generators: source.generators, parallelism: source.parallelism, name })
 }
 
 fn pair(text: &str, option: &str) -> Result<(String, String)> {

@@ -7,7 +7,7 @@ use rdkafka::Message;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -140,6 +140,39 @@ impl Reader {
         }
         records
     }
+}
+
+/// Everything that is committed in a topic, partition by partition.
+pub fn committed(bootstrap: &str, topic: &str) -> Vec<Read> {
+    let mut config = config(bootstrap);
+    config.set("group.id", "sluice-tests").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    let consumer: BaseConsumer = config.set("isolation.level", "read_committed").create().unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).unwrap();
+    let mut read = vec![];
+    for partition in metadata.topics()[0].partitions() {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+        consumer.assign(&list).unwrap();
+        let started = std::time::Instant::now();
+        loop {
+            assert!(started.elapsed() < TIMEOUT, "{topic}: no end within {TIMEOUT:?}");
+            match consumer.poll(Duration::from_millis(100)) {
+                None => {}
+                Some(Err(KafkaError::PartitionEOF(_))) => break,
+                Some(message) => {
+                    let message = message.unwrap();
+                    read.push(Read {
+                        topic: message.topic().to_owned(),
+                        partition: message.partition(),
+                        key: message.key().map(<[u8]>::to_vec),
+                        value: message.payload().map(<[u8]>::to_vec),
+                        headers: vec![],
+                    });
+                }
+            }
+        }
+    }
+    read
 }
 
 fn header(header: Header<'_, &[u8]>) -> (String, String) {

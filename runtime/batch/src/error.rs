@@ -40,6 +40,7 @@ struct Inner {
     message: String,
     span: Span,
     hint: Option<String>,
+    last: bool,
 }
 
 impl Error {
@@ -59,7 +60,7 @@ impl Error {
     }
 
     fn new(kind: ErrorKind, message: String) -> Self {
-        Self { inner: Box::new(Inner { kind, message, span: Span::NONE, hint: None }) }
+        Self { inner: Box::new(Inner { kind, message, span: Span::NONE, hint: None, last: false }) }
     }
 
     /// Adds the place, unless a more precise one is already there.
@@ -91,6 +92,16 @@ impl Error {
     pub fn into_plan(mut self) -> Self {
         self.inner.kind = ErrorKind::Plan;
         self
+    }
+
+    /// Marks an error that a restart of the job would not mend: no restart strategy tries.
+    pub fn last(mut self) -> Self {
+        self.inner.last = true;
+        self
+    }
+
+    pub fn is_last(&self) -> bool {
+        self.inner.last
     }
 
     pub fn kind(&self) -> ErrorKind {

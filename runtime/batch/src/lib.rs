@@ -11,6 +11,7 @@ pub mod datum;
 pub mod duration;
 pub mod error;
 pub mod expr;
+pub mod fail;
 pub mod types;
 
 pub use aggregate::{Accumulator, AggregateFunction};

@@ -45,8 +45,8 @@ fn main() -> Result<()> {
     }
     for (name, columns) in [("all three columns", vec![0, 1, 2]), ("one column", vec![1]), ("none", vec![])] {
         let columns = columns.into_iter().map(ScanColumn::Physical).collect();
-        let request =
-            ScanRequest { columns, watermark: None, force_bounded: true, time_zone: chrono_tz::UTC, share: sluice_connect::Share::ALL };
+        let share = sluice_connect::Share::ALL;
+        let request = ScanRequest { columns, watermark: None, force_bounded: true, time_zone: chrono_tz::UTC, share, group: None };
         let (wall, used) = (Instant::now(), cpu());
         let mut source = open_source(&table, &request)?;
         let (mut read, mut batches) = (0, 0);
@@ -63,7 +63,7 @@ fn main() -> Result<()> {
 }
 
 fn write(table: &TableSpec, rows: usize) -> Result<()> {
-    let mut sink = open_sink(table, chrono_tz::UTC)?;
+    let mut sink = open_sink(table, chrono_tz::UTC, &Default::default())?;
     let (wall, used) = (Instant::now(), cpu());
     for start in (0..rows).step_by(8192) {
         let n = 8192.min(rows - start);

@@ -11,6 +11,7 @@ mod source;
 mod test_util;
 mod watermark;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_batch::{Batch, Error, ErrorKind, Expr, Field, Millis, Result, Span};
@@ -59,6 +60,8 @@ pub struct ScanRequest {
     pub time_zone: chrono_tz::Tz,
     /// Which splits to read if several tasks read the table.
     pub share: Share,
+    /// Kafka: the consumer group whose offsets are committed if the table names none.
+    pub group: Option<String>,
 }
 
 /// One task's part of a table's splits.
@@ -137,6 +140,31 @@ pub trait Source: Send {
         Ok(())
     }
 
+    /// Kafka: the group that offsets are committed to.
+    fn group(&self) -> Option<ConsumerGroup> {
+        None
+    }
+
+    /// Kafka: [`Source::positions`] as offsets.
+    fn offsets(&self) -> Vec<PartitionOffset> {
+        vec![]
+    }
+
+    /// Kafka: what the group has committed of this source's partitions.
+    fn committed(&mut self) -> Result<Vec<CommittedOffset>> {
+        Ok(vec![])
+    }
+
+    /// Kafka: commits offsets to the group and waits until that is done. `false`: the brokers do not answer now.
+    fn commit_offsets(&mut self, _offsets: &[CommittedOffset]) -> Result<bool> {
+        Ok(true)
+    }
+
+    /// What a source itself writes (dead letters) is with the outside when this returns; called before positions are committed.
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Records that could not be read and did not fail the job, since the start.
     fn malformed(&self) -> Malformed {
         Malformed::default()
@@ -146,6 +174,29 @@ pub trait Source: Send {
     fn splits(&self) -> Vec<SplitStatus> {
         vec![]
     }
+}
+
+/// A consumer group and the cluster that keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConsumerGroup {
+    /// The brokers, in one order.
+    pub cluster: String,
+    pub name: String,
+}
+
+/// Where reading a partition goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionOffset {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// A committed offset and what was written beside it (at most 4096 bytes).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedOffset {
+    pub at: PartitionOffset,
+    pub metadata: String,
 }
 
 /// Numbers of records that could not be read.
@@ -243,12 +294,65 @@ pub fn has_share(table: &TableSpec, share: Share) -> Result<bool> {
     Ok(share.task == 0 || registry::source(table)?.splits)
 }
 
+/// The transaction that a job's exactly-once sinks share; shared by all that open sinks of the job.
+#[derive(Clone, Default)]
+pub struct Transactions(Option<Arc<kafka::transaction::Transaction>>);
+
+impl Transactions {
+    /// Makes the producer for those of the job's sink tables that are to be written exactly once. An earlier instance of the job cannot
+    /// write any more when this returns, and what it had not committed is gone.
+    ///
+    /// `interval`: the time between commits.
+    ///
+    /// # Errors
+    /// If the brokers cannot be reached, or the tables cannot be in one transaction.
+    pub fn open(tables: &[&TableSpec], pipeline: &str, interval: Duration) -> Result<Self> {
+        let connector = |t: &TableSpec| t.options.iter().find(|o| o.key == "connector").map(|o| o.value.clone());
+        let kafka: Vec<_> = tables.iter().copied().filter(|t| matches!(connector(t).as_deref(), Some("kafka" | "upsert-kafka"))).collect();
+        Ok(Self(kafka::transaction::Transaction::open(&kafka, pipeline, interval)?.map(Arc::new)))
+    }
+
+    /// The brokers; `None` if no sink is exactly-once.
+    pub fn cluster(&self) -> Option<String> {
+        self.0.as_ref().map(|t| kafka::transaction::cluster(&t.servers))
+    }
+
+    /// Something was written since the last commit.
+    pub fn is_dirty(&self) -> bool {
+        self.0.as_ref().is_some_and(|t| t.dirty.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    /// Makes what was written visible together with offsets of groups, by name, of the same cluster.
+    ///
+    /// # Errors
+    /// If it could not be done; nothing is visible then.
+    pub fn commit(&self, groups: &[(String, Vec<CommittedOffset>)]) -> Result<()> {
+        self.0.as_ref().map_or(Ok(()), |t| t.commit(groups))
+    }
+
+    /// Where a job without sources on the cluster keeps its commits: a partition that it writes, whose committed offset is `epoch`.
+    ///
+    /// # Errors
+    /// If no exactly-once table has one topic.
+    pub fn anchor(&self, epoch: u64) -> Result<Option<PartitionOffset>> {
+        self.0.as_ref().map(|t| t.anchor(epoch)).transpose()
+    }
+
+    /// What `group` has committed there.
+    ///
+    /// # Errors
+    /// If the brokers do not answer.
+    pub fn anchored(&self, group: &str) -> Result<Option<CommittedOffset>> {
+        self.0.as_ref().map_or(Ok(None), |t| t.anchored(group))
+    }
+}
+
 /// Connects to the outside for writing.
 ///
 /// # Errors
 /// If the outside cannot be reached or refuses.
-pub fn open_sink(table: &TableSpec, time_zone: chrono_tz::Tz) -> Result<Box<dyn Sink>> {
-    (registry::sink(table)?.open)(table, time_zone).map_err(|e| located(e, table).context(format!("writing table '{}'", table.name)))
+pub fn open_sink(table: &TableSpec, time_zone: chrono_tz::Tz, transactions: &Transactions) -> Result<Box<dyn Sink>> {
+    (registry::sink(table)?.open)(table, time_zone, transactions).map_err(|e| located(e, table).context(format!("writing table '{}'", table.name)))
 }
 
 /// What is wrong with a definition is said with its place; what is wrong outside has none.

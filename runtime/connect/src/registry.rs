@@ -3,7 +3,7 @@
 use sluice_batch::{Error, Field, Result};
 
 use crate::options::closest;
-use crate::{ScanRequest, Sink, SinkInfo, Source, SourceInfo, TableSpec, sink, source};
+use crate::{ScanRequest, Sink, SinkInfo, Source, SourceInfo, TableSpec, Transactions, sink, source};
 
 /// A connector: what it can do and how it is made.
 pub(crate) struct Connector {
@@ -26,7 +26,7 @@ pub(crate) struct SourceFactory {
 pub(crate) struct SinkFactory {
     /// Checks the options and says what the sink takes.
     pub info: fn(&TableSpec) -> Result<SinkInfo>,
-    pub open: fn(&TableSpec, chrono_tz::Tz) -> Result<Box<dyn Sink>>,
+    pub open: fn(&TableSpec, chrono_tz::Tz, &Transactions) -> Result<Box<dyn Sink>>,
 }
 
 const REGISTRY: &[Connector] = &[

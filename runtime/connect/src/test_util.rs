@@ -34,6 +34,7 @@ pub(crate) fn scan_all(table: &TableSpec) -> ScanRequest {
         force_bounded: false,
         time_zone: chrono_tz::Tz::UTC,
         share: crate::Share::ALL,
+        group: None,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::group_index::KeyMap;
 use crate::keyed_rows::KeyedRows;
 use crate::rows::{Changelog, RowCodec};
 use crate::spec::ChangelogNormalizeSpec;
-use crate::state::{SnapshotReader, SnapshotWriter};
+use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter};
 use crate::{Operator, Output};
 
 pub struct ChangelogNormalize {
@@ -122,6 +122,14 @@ impl Operator for ChangelogNormalize {
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
         self.state.snapshot("rows", out);
         Ok(())
+    }
+
+    fn track_changes(&mut self) {
+        self.state.track();
+    }
+
+    fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
+        Ok(self.state.delta("rows", out))
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {

@@ -8,7 +8,7 @@ use sluice_batch::{Batch, Error, Millis, Result, RowKind, WATERMARK_NONE};
 use crate::keyed_rows::KeyedRows;
 use crate::rows::{Changelog, RowCodec};
 use crate::spec::DeduplicateSpec;
-use crate::state::{SnapshotReader, SnapshotWriter};
+use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter};
 use crate::time::to_millis;
 use crate::{Operator, Output};
 
@@ -168,6 +168,16 @@ impl Operator for Deduplicate {
         self.state.snapshot("rows", out);
         self.emitted.snapshot("emitted", out);
         Ok(())
+    }
+
+    fn track_changes(&mut self) {
+        self.state.track();
+        self.emitted.track();
+    }
+
+    fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
+        let (state, emitted) = (self.state.delta("rows", out), self.emitted.delta("emitted", out));
+        Ok(state && emitted)
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::aggregates::{Aggregates, rows_equal};
 use crate::group_index::GroupIndex;
 use crate::rows::take;
 use crate::spec::GroupAggregateSpec;
-use crate::state::{SnapshotReader, SnapshotWriter, take_bytes, take_i64};
+use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, take_bytes, take_i64};
 use crate::{Operator, Output};
 
 pub struct GroupAggregate {
@@ -227,6 +227,15 @@ impl GroupAggregate {
         }
     }
 
+    /// A group as it stands in a snapshot.
+    fn encode(&self, slot: u32) -> Vec<u8> {
+        let group = &self.groups[slot as usize];
+        let mut value = group.rows.to_be_bytes().to_vec();
+        value.extend_from_slice(&group.changed.to_be_bytes());
+        self.aggregates.encode(slot, &mut value);
+        value
+    }
+
     fn emit_pending(&mut self, out: &mut Output<'_>) -> Result<()> {
         let Pending { slots, existed, before } = std::mem::take(&mut self.pending);
         let after = self.aggregates.evaluate(&slots)?;
@@ -324,14 +333,22 @@ impl Operator for GroupAggregate {
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
         for slot in self.index.map().slots() {
-            let group = &self.groups[slot as usize];
-            let mut value = vec![];
-            value.extend_from_slice(&group.rows.to_be_bytes());
-            value.extend_from_slice(&group.changed.to_be_bytes());
-            self.aggregates.encode(slot, &mut value);
-            out.put("groups", self.index.map().key(slot).to_vec(), value);
+            out.put("groups", self.index.map().key(slot).to_vec(), self.encode(slot));
         }
         Ok(())
+    }
+
+    fn track_changes(&mut self) {
+        self.index.map_mut().track();
+    }
+
+    fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
+        let Some((gone, slots)) = self.index.map_mut().take_changes() else { return Ok(false) };
+        gone.into_iter().for_each(|key| out.delete("groups", key.into()));
+        for slot in slots {
+            out.put("groups", self.index.map().key(slot).to_vec(), self.encode(slot));
+        }
+        Ok(true)
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {

@@ -6,6 +6,7 @@ use arrow::array::ArrayRef;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use sluice_batch::{Batch, Result, SqlType};
 
+use crate::changes::Tracker;
 use crate::rows::{EncodedRows, RowCodec};
 
 /// No slot: the key is not in the index.
@@ -20,6 +21,8 @@ pub struct KeyMap {
     free: Vec<u32>,
     bytes: usize,
     hasher: DefaultHashBuilder,
+    /// What has changed, if anybody wants to know.
+    tracker: Option<Box<Tracker>>,
 }
 
 impl KeyMap {
@@ -33,7 +36,11 @@ impl KeyMap {
         let (keys, hasher) = (&self.keys, &self.hasher);
         let entry = self.table.entry(hash, |s| *keys[*s as usize] == *key, |s| hasher.hash_one(&*keys[*s as usize]));
         let vacant = match entry {
-            hashbrown::hash_table::Entry::Occupied(o) => return (*o.get(), false),
+            hashbrown::hash_table::Entry::Occupied(o) => {
+                let slot = *o.get();
+                self.touch(slot);
+                return (slot, false);
+            }
             hashbrown::hash_table::Entry::Vacant(v) => v,
         };
         let slot = self.free.pop().unwrap_or(self.keys.len() as u32);
@@ -43,6 +50,7 @@ impl KeyMap {
             Some(place) => *place = key.into(),
             None => self.keys.push(key.into()),
         }
+        self.touch(slot);
         (slot, true)
     }
 
@@ -54,7 +62,30 @@ impl KeyMap {
             entry.remove();
             self.bytes -= key.len() + 40;
             self.free.push(slot);
+            if let Some(tracker) = &mut self.tracker {
+                tracker.remove(slot, key);
+            }
         }
+    }
+
+    /// From now on keys that are looked for by [`KeyMap::insert`], touched or removed are remembered.
+    pub fn track(&mut self) {
+        self.tracker = Some(Box::default());
+    }
+
+    /// What belongs to a slot has changed.
+    #[inline]
+    pub fn touch(&mut self, slot: u32) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.touch(slot);
+        }
+    }
+
+    /// Keys that were removed, and slots that may have changed, since the last call. `None` unless tracked.
+    ///
+    /// A removed key may have come back: then its new slot is among those that have changed.
+    pub fn take_changes(&mut self) -> Option<(Vec<Box<[u8]>>, Vec<u32>)> {
+        self.tracker.as_mut().map(|t| t.take())
     }
 
     /// Gives a key another slot. The old one stays taken until [`KeyMap::release`].
@@ -67,6 +98,10 @@ impl KeyMap {
         match self.keys.get_mut(new as usize) {
             Some(place) => *place = key,
             None => self.keys.push(key),
+        }
+        if let Some(tracker) = &mut self.tracker {
+            tracker.leave(slot);
+            tracker.touch(new);
         }
         new
     }

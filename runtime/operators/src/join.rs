@@ -12,7 +12,7 @@ use sluice_batch::{Batch, Millis, Result, RowKind, SqlType};
 use crate::join_state::JoinState;
 use crate::rows::{EncodedRows, RowCodec, all_valid};
 use crate::spec::JoinSpec;
-use crate::state::{SnapshotReader, SnapshotWriter, key_prefix};
+use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, key_prefix};
 use crate::{Operator, Output};
 
 /// Candidate pairs that are evaluated at once.
@@ -335,6 +335,16 @@ impl Operator for Join {
         self.sides[0].state.snapshot("left", out);
         self.sides[1].state.snapshot("right", out);
         Ok(())
+    }
+
+    fn track_changes(&mut self) {
+        self.sides.iter_mut().for_each(|s| s.state.track());
+    }
+
+    fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
+        let [left, right] = &mut self.sides;
+        let (left, right) = (left.state.delta("left", out), right.state.delta("right", out));
+        Ok(left && right)
     }
 
     fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {

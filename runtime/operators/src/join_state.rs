@@ -6,8 +6,9 @@ use std::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use sluice_batch::{Millis, Result};
 
+use crate::changes::Tracker;
 use crate::group_index::KeyMap;
-use crate::state::{SnapshotReader, SnapshotWriter, put_bytes, take_i64, take_row};
+use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, put_bytes, take_i64, take_row};
 
 pub struct JoinRow {
     pub row: Box<[u8]>,
@@ -34,6 +35,8 @@ pub struct JoinState {
     hasher: DefaultHashBuilder,
     ttl: Millis,
     bytes: usize,
+    /// Rows that have changed, if anybody wants to know; they are known by their key in a snapshot.
+    tracker: Option<Box<Tracker>>,
 }
 
 const OVERHEAD: usize = size_of::<JoinRow>() + 16;
@@ -59,6 +62,13 @@ impl JoinState {
     pub fn set_matches(&mut self, id: u32, matches: u32, now: Millis) {
         let row = &mut self.rows[id as usize];
         (row.matches, row.changed) = (matches, now);
+        self.touch(id);
+    }
+
+    fn touch(&mut self, row: u32) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.touch(row);
+        }
     }
 
     fn hash(hasher: &DefaultHashBuilder, key: u32, id: &[u8]) -> u64 {
@@ -85,6 +95,7 @@ impl JoinState {
             } else {
                 old.count = if expired { 1 } else { old.count + 1 };
             }
+            self.touch(found);
             return;
         }
         let list = &mut self.lists[key as usize];
@@ -101,6 +112,9 @@ impl JoinState {
             }
         };
         list.push(slot);
+        if let Some(tracker) = &mut self.tracker {
+            tracker.touch(slot);
+        }
         let (rows, hasher) = (&self.rows, &self.hasher);
         self.index.insert_unique(hash, slot, |r| Self::hash(hasher, rows[*r as usize].key, rows[*r as usize].identity()));
     }
@@ -118,12 +132,17 @@ impl JoinState {
         let entry = &mut self.rows[found as usize];
         if entry.count > 1 {
             entry.count -= 1;
+            self.touch(found);
         } else {
             self.remove(found);
         }
     }
 
     fn remove(&mut self, slot: u32) {
+        if self.tracker.is_some() {
+            let key = self.snapshot_key(slot).into();
+            self.tracker.iter_mut().for_each(|t| t.remove(slot, Box::clone(&key)));
+        }
         let row = &mut self.rows[slot as usize];
         let (key, at) = (row.key, row.at as usize);
         let hash = Self::hash(&self.hasher, key, row.identity());
@@ -156,17 +175,40 @@ impl JoinState {
 
     pub fn snapshot(&self, table: &'static str, out: &mut SnapshotWriter) {
         for slot in &self.index {
-            let row = &self.rows[*slot as usize];
-            let mut key = vec![];
-            put_bytes(&mut key, self.keys.key(row.key));
-            put_bytes(&mut key, row.identity());
-            let mut value = vec![u8::from(row.id.is_some())];
-            for n in [i64::from(row.count), i64::from(row.matches), row.changed] {
-                value.extend_from_slice(&n.to_be_bytes());
-            }
-            value.extend_from_slice(&row.row);
-            out.put(table, key, value);
+            out.put(table, self.snapshot_key(*slot), self.encode(*slot));
         }
+    }
+
+    fn snapshot_key(&self, slot: u32) -> Vec<u8> {
+        let row = &self.rows[slot as usize];
+        let mut key = vec![];
+        put_bytes(&mut key, self.keys.key(row.key));
+        put_bytes(&mut key, row.identity());
+        key
+    }
+
+    fn encode(&self, slot: u32) -> Vec<u8> {
+        let row = &self.rows[slot as usize];
+        let mut value = vec![u8::from(row.id.is_some())];
+        for n in [i64::from(row.count), i64::from(row.matches), row.changed] {
+            value.extend_from_slice(&n.to_be_bytes());
+        }
+        value.extend_from_slice(&row.row);
+        value
+    }
+
+    pub fn track(&mut self) {
+        self.tracker = Some(Box::default());
+    }
+
+    /// Writes what has changed; `false` unless tracked.
+    pub fn delta(&mut self, table: &'static str, out: &mut DeltaWriter) -> bool {
+        let Some((gone, slots)) = self.tracker.as_mut().map(|t| t.take()) else { return false };
+        gone.into_iter().for_each(|key| out.delete(table, key.into()));
+        for slot in slots {
+            out.put(table, self.snapshot_key(slot), self.encode(slot));
+        }
+        true
     }
 
     pub fn restore(&mut self, table: &str, input: &SnapshotReader<'_>) -> Result<()> {

@@ -3,7 +3,7 @@
 use sluice_batch::{Millis, Result};
 
 use crate::group_index::KeyMap;
-use crate::state::{SnapshotReader, SnapshotWriter, take_i64};
+use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, take_i64};
 
 #[derive(Default)]
 pub struct KeyedRows {
@@ -82,12 +82,30 @@ impl KeyedRows {
 
     pub fn snapshot(&self, table: &'static str, out: &mut SnapshotWriter) {
         for slot in self.keys.slots() {
-            let v = &self.values[slot as usize];
-            let mut value = v.tag.to_be_bytes().to_vec();
-            value.extend_from_slice(&v.changed.to_be_bytes());
-            value.extend_from_slice(&v.row);
-            out.put(table, self.keys.key(slot).to_vec(), value);
+            out.put(table, self.keys.key(slot).to_vec(), self.encode(slot));
         }
+    }
+
+    fn encode(&self, slot: u32) -> Vec<u8> {
+        let v = &self.values[slot as usize];
+        let mut value = v.tag.to_be_bytes().to_vec();
+        value.extend_from_slice(&v.changed.to_be_bytes());
+        value.extend_from_slice(&v.row);
+        value
+    }
+
+    pub fn track(&mut self) {
+        self.keys.track();
+    }
+
+    /// Writes what has changed; `false` unless tracked.
+    pub fn delta(&mut self, table: &'static str, out: &mut DeltaWriter) -> bool {
+        let Some((gone, slots)) = self.keys.take_changes() else { return false };
+        gone.into_iter().for_each(|key| out.delete(table, key.into()));
+        for slot in slots {
+            out.put(table, self.keys.key(slot).to_vec(), self.encode(slot));
+        }
+        true
     }
 
     pub fn restore(&mut self, table: &str, input: &SnapshotReader<'_>) -> Result<()> {

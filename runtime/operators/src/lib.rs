@@ -5,6 +5,7 @@ use sluice_batch::{Batch, EvalContext, Millis, Result};
 mod aggregates;
 mod calc;
 mod changelog_normalize;
+mod changes;
 mod constraint_enforcer;
 mod deduplicate;
 mod drop_update_before;
@@ -115,6 +116,18 @@ pub trait Operator: Send {
     /// Writes all state, so that a new operator of the same spec goes on from it. Stateless operators write nothing.
     fn snapshot(&self, _out: &mut state::SnapshotWriter) -> Result<()> {
         Ok(())
+    }
+
+    /// From now on [`Operator::delta`] will be asked for what changes. Called once, behind [`Operator::restore`], and only if the job keeps
+    /// its state: others pay nothing.
+    fn track_changes(&mut self) {}
+
+    /// Writes what has changed in the tables that [`Operator::snapshot`] writes since the last call, or since [`Operator::track_changes`].
+    /// `false`: the operator does not know, and all of it is written instead.
+    ///
+    /// An operator that answers `true` gives each row of a table a key of its own.
+    fn delta(&mut self, _out: &mut state::DeltaWriter) -> Result<bool> {
+        Ok(false)
     }
 
     /// The part of a row's key in a state table that says which shard the row belongs to: the columns by which rows are exchanged

@@ -5,9 +5,9 @@ use sluice_batch::{Batch, EvalContext, Millis, Result, WATERMARK_NONE};
 
 use crate::aggregates::Aggregates;
 use crate::rows::RowCodec;
-use crate::sessions::Sessions;
+use crate::sessions::{Session, Sessions};
 use crate::spec::{WindowAggregateSpec, WindowInput};
-use crate::state::{SnapshotReader, SnapshotWriter, key_prefix, put_bytes, take_i64, take_row};
+use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, key_prefix, prefix, take_i64, take_row};
 use crate::time::{Zone, rowtimes};
 use crate::window_output::WindowOutput;
 use crate::{Operator, Output};
@@ -30,6 +30,16 @@ pub struct SessionAggregate {
 }
 
 impl SessionAggregate {
+    /// An open session as it stands in a snapshot: key and value.
+    fn encode(&self, key: &[u8], session: Session) -> (Vec<u8>, Vec<u8>) {
+        let mut id = prefix(key);
+        id.extend_from_slice(&session.start.to_be_bytes());
+        id.extend_from_slice(&session.end.to_be_bytes());
+        let mut value = self.counts[session.slot as usize].to_be_bytes().to_vec();
+        self.aggregates.encode(session.slot, &mut value);
+        (id, value)
+    }
+
     pub fn new(spec: WindowAggregateSpec, output: WindowOutput, gap: Millis, name: &'static str) -> Result<Self> {
         let (time, proctime) = match &spec.window {
             WindowInput::Assign { time, proctime, .. } => (*time, *proctime),
@@ -173,15 +183,29 @@ impl Operator for SessionAggregate {
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
         out.put("progress", vec![], self.progress.to_be_bytes().to_vec());
         for (key, session) in self.sessions.iter() {
-            let mut id = vec![];
-            put_bytes(&mut id, key);
-            id.extend_from_slice(&session.start.to_be_bytes());
-            id.extend_from_slice(&session.end.to_be_bytes());
-            let mut value = self.counts[session.slot as usize].to_be_bytes().to_vec();
-            self.aggregates.encode(session.slot, &mut value);
+            let (id, value) = self.encode(key, session);
             out.put("sessions", id, value);
         }
         Ok(())
+    }
+
+    fn track_changes(&mut self) {
+        self.sessions.keys.track();
+    }
+
+    fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
+        let Some((gone, slots)) = self.sessions.keys.take_changes() else { return Ok(false) };
+        out.put("progress", vec![], self.progress.to_be_bytes().to_vec());
+        gone.iter().for_each(|key| out.delete_prefix("sessions", prefix(key)));
+        for slot in slots {
+            let key = self.sessions.keys.key(slot);
+            out.delete_prefix("sessions", prefix(key));
+            for session in self.sessions.of_key(slot) {
+                let (id, value) = self.encode(key, *session);
+                out.put("sessions", id, value);
+            }
+        }
+        Ok(true)
     }
 
     fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {

@@ -97,7 +97,9 @@ impl Sessions {
         self.timers.pop_first();
         let sessions = &mut self.open[key as usize];
         let at = sessions.iter().position(|s| s.end == end)?;
-        Some(Closed { key, session: sessions.remove(at) })
+        let session = sessions.remove(at);
+        self.keys.touch(key);
+        Some(Closed { key, session })
     }
 
     pub fn release(&mut self, closed: Closed) {
@@ -105,6 +107,11 @@ impl Sessions {
         if self.open[closed.key as usize].is_empty() && self.keys.slots_contain(closed.key) {
             self.keys.remove(closed.key);
         }
+    }
+
+    /// The open sessions of a key.
+    pub fn of_key(&self, key: u32) -> &[Session] {
+        self.open.get(key as usize).map_or(&[], Vec::as_slice)
     }
 
     /// All slots are less.

@@ -5,7 +5,7 @@ use sluice_batch::{Batch, Result, RowKind};
 use crate::group_index::KeyMap;
 use crate::rows::{Changelog, RowCodec};
 use crate::spec::SetOperationSpec;
-use crate::state::{SnapshotReader, SnapshotWriter, take_i64};
+use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, take_i64};
 use crate::{Operator, Output};
 
 pub struct SetOperation {
@@ -81,6 +81,20 @@ impl Operator for SetOperation {
             out.put("rows", self.rows.key(slot).to_vec(), [left.to_be_bytes(), right.to_be_bytes()].concat());
         }
         Ok(())
+    }
+
+    fn track_changes(&mut self) {
+        self.rows.track();
+    }
+
+    fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
+        let Some((gone, slots)) = self.rows.take_changes() else { return Ok(false) };
+        gone.into_iter().for_each(|key| out.delete("rows", key.into()));
+        for slot in slots {
+            let [left, right] = self.counts[slot as usize];
+            out.put("rows", self.rows.key(slot).to_vec(), [left.to_be_bytes(), right.to_be_bytes()].concat());
+        }
+        Ok(true)
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {

@@ -22,6 +22,47 @@ impl SnapshotWriter {
     }
 }
 
+/// What happens to a row of a state table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    Put,
+    Delete,
+    /// All rows whose key begins with the given one.
+    DeletePrefix,
+}
+
+/// A change: kind, key, value (empty unless put).
+pub type Change = (ChangeKind, Vec<u8>, Vec<u8>);
+
+/// Collects what has changed in the tables of one operator, in order.
+#[derive(Default)]
+pub struct DeltaWriter {
+    tables: BTreeMap<&'static str, Vec<Change>>,
+}
+
+impl DeltaWriter {
+    pub fn put(&mut self, table: &'static str, key: Vec<u8>, value: Vec<u8>) {
+        self.push(table, (ChangeKind::Put, key, value));
+    }
+
+    pub fn delete(&mut self, table: &'static str, key: Vec<u8>) {
+        self.push(table, (ChangeKind::Delete, key, vec![]));
+    }
+
+    /// Deletes all rows of `table` whose key begins with `prefix`.
+    pub fn delete_prefix(&mut self, table: &'static str, prefix: Vec<u8>) {
+        self.push(table, (ChangeKind::DeletePrefix, prefix, vec![]));
+    }
+
+    fn push(&mut self, table: &'static str, change: Change) {
+        self.tables.entry(table).or_default().push(change);
+    }
+
+    pub fn into_tables(self) -> BTreeMap<&'static str, Vec<Change>> {
+        self.tables
+    }
+}
+
 /// The tables of one operator as they were written.
 pub struct SnapshotReader<'a> {
     tables: &'a BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>,
@@ -77,4 +118,11 @@ pub fn key_prefix(mut key: &[u8]) -> Result<&[u8]> {
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
     out.extend_from_slice(bytes);
+}
+
+/// What the keys of all rows of one key begin with, in tables that have several rows a key.
+pub fn prefix(key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len() + 32);
+    put_bytes(&mut out, key);
+    out
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::util::display::array_value_to_string;
@@ -9,7 +10,7 @@ use sluice_batch::datum::from_datums;
 use sluice_batch::{Batch, Datum, EvalContext, Millis, RowKind, SqlType, TypeKind, WATERMARK_NONE};
 
 use crate::spec::{OperatorSpec, build};
-use crate::state::{SnapshotReader, SnapshotWriter};
+use crate::state::{ChangeKind, DeltaWriter, SnapshotReader, SnapshotWriter};
 pub use crate::test_functions::{count, sum};
 use crate::{Item, Operator, Output};
 
@@ -85,17 +86,22 @@ pub struct Harness {
     pub operator: Box<dyn Operator>,
     pub context: EvalContext,
     pub watermark: Millis,
+    /// What all deltas so far make, by table and key.
+    written: BTreeMap<(&'static str, Vec<u8>), Vec<u8>>,
 }
 
 impl Harness {
     pub fn new(spec: OperatorSpec) -> Self {
-        let operator = build(&spec).unwrap();
-        Self { spec, operator, context: EvalContext::default(), watermark: WATERMARK_NONE }
+        let mut operator = build(&spec).unwrap();
+        operator.track_changes();
+        let context = EvalContext::default();
+        Self { spec, operator, context, watermark: WATERMARK_NONE, written: BTreeMap::new() }
     }
 
     fn call(&mut self, f: impl FnOnce(&mut dyn Operator, &mut Output<'_>) -> sluice_batch::Result<()>) -> Vec<String> {
         let mut items = vec![];
         f(self.operator.as_mut(), &mut Output::new(&mut items, &self.context, self.watermark)).unwrap();
+        self.check_delta();
         items
             .iter()
             .flat_map(|i| match i {
@@ -103,6 +109,46 @@ impl Harness {
                 Item::Watermark(w) => vec![format!("wm {w}")],
             })
             .collect()
+    }
+
+    /// Every call of every test is also one of this property: a snapshot is what the deltas before it make, if the operator writes some.
+    fn check_delta(&mut self) {
+        let mut delta = DeltaWriter::default();
+        if !self.operator.delta(&mut delta).unwrap() {
+            return;
+        }
+        for (table, changes) in delta.into_tables() {
+            for (kind, key, value) in changes {
+                match kind {
+                    ChangeKind::Put => drop(self.written.insert((table, key), value)),
+                    ChangeKind::Delete => drop(self.written.remove(&(table, key))),
+                    ChangeKind::DeletePrefix => self.written.retain(|(t, k), _| *t != table || !k.starts_with(&key)),
+                }
+            }
+        }
+        let mut writer = SnapshotWriter::default();
+        self.operator.snapshot(&mut writer).unwrap();
+        let mut whole = BTreeMap::new();
+        for (table, rows) in writer.into_tables() {
+            for (key, value) in rows {
+                assert!(whole.insert((table, key.clone()), value).is_none(), "{table}: two rows have the key {key:?}");
+            }
+        }
+        // Time that has not moved since the start need not be written.
+        let same = |map: &BTreeMap<(&'static str, Vec<u8>), Vec<u8>>| -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+            let mut rows: Vec<_> = map
+                .iter()
+                .filter(|((table, _), _)| *table != "progress" || self.written.contains_key(&("progress", vec![])))
+                .map(|((table, key), value)| {
+                    // Rows that wait are numbered in the order they came, and sorted when time moves on.
+                    let key = if self.operator.name() == "MatchRecognize" { self.operator.shard_key(table, key).unwrap() } else { key };
+                    (*table, key.to_vec(), value.clone())
+                })
+                .collect();
+            rows.sort();
+            rows
+        };
+        assert_eq!(same(&self.written), same(&whole), "{}: the deltas make something else than a snapshot", self.operator.name());
     }
 
     pub fn send(&mut self, input: usize, types: &[SqlType], text: &str) -> Vec<String> {
@@ -132,9 +178,14 @@ impl Harness {
     pub fn restart(&mut self) {
         let mut writer = SnapshotWriter::default();
         self.operator.snapshot(&mut writer).unwrap();
-        let tables = writer.into_tables().into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        let tables = writer.into_tables();
+        let rows = tables.iter().flat_map(|(t, rows)| rows.iter().map(move |(k, v)| ((*t, k.clone()), v.clone())));
+        let written = rows.collect();
+        let tables = tables.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         self.operator = build(&self.spec).unwrap();
         self.operator.restore(&mut SnapshotReader::new(&tables, &self.context)).unwrap();
+        self.operator.track_changes();
+        self.written = written;
         self.watermark = WATERMARK_NONE;
     }
 }

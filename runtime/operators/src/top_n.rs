@@ -10,7 +10,7 @@ use sluice_batch::{Batch, Error, Millis, Result, RowKind};
 use crate::group_index::KeyMap;
 use crate::rows::{Changelog, EncodedRows, RowCodec};
 use crate::spec::{RankKind, TopNSpec};
-use crate::state::{SnapshotReader, SnapshotWriter, key_prefix, put_bytes, take_i64, take_row};
+use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, key_prefix, prefix, put_bytes, take_i64, take_row};
 use crate::{Operator, Output};
 
 pub struct TopN {
@@ -158,6 +158,21 @@ impl TopN {
             last_cleanup: 0,
             spec,
         })
+    }
+
+    /// Gives the rows of a partition as they stand in a snapshot.
+    fn encode(&self, slot: u32, mut put: impl FnMut(Vec<u8>, Vec<u8>)) {
+        let p = &self.partitions[slot as usize];
+        let top = p.top.iter().map(|e| (&e.sort, e.seq, &e.row, &e.id));
+        let rest = p.rest.iter().map(|((sort, seq), (row, id))| (sort, *seq, row, id));
+        for (sort, seq, row, id) in top.chain(rest) {
+            let (mut key, mut value) = (prefix(self.map.key(slot)), p.changed.to_be_bytes().to_vec());
+            put_bytes(&mut key, sort);
+            key.extend_from_slice(&seq.to_be_bytes());
+            put_bytes(&mut value, row);
+            put_bytes(&mut value, id);
+            put(key, value);
+        }
     }
 
     fn ranked(&self) -> bool {
@@ -399,20 +414,24 @@ impl Operator for TopN {
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
         for slot in self.map.slots() {
-            let p = &self.partitions[slot as usize];
-            let top = p.top.iter().map(|e| (&e.sort, e.seq, &e.row, &e.id));
-            let rest = p.rest.iter().map(|((sort, seq), (row, id))| (sort, *seq, row, id));
-            for (sort, seq, row, id) in top.chain(rest) {
-                let (mut key, mut value) = (vec![], p.changed.to_be_bytes().to_vec());
-                put_bytes(&mut key, self.map.key(slot));
-                put_bytes(&mut key, sort);
-                key.extend_from_slice(&seq.to_be_bytes());
-                put_bytes(&mut value, row);
-                put_bytes(&mut value, id);
-                out.put("rows", key, value);
-            }
+            self.encode(slot, |key, value| out.put("rows", key, value));
         }
         Ok(())
+    }
+
+    fn track_changes(&mut self) {
+        self.map.track();
+    }
+
+    /// A partition that has changed is written anew: it has few rows, or all of them move in rank.
+    fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
+        let Some((gone, slots)) = self.map.take_changes() else { return Ok(false) };
+        gone.iter().for_each(|key| out.delete_prefix("rows", prefix(key)));
+        for slot in slots {
+            out.delete_prefix("rows", prefix(self.map.key(slot)));
+            self.encode(slot, |key, value| out.put("rows", key, value));
+        }
+        Ok(true)
     }
 
     fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {

@@ -11,7 +11,7 @@ use crate::aggregates::Aggregates;
 use crate::group_index::{GroupIndex, KeyMap};
 use crate::rows::RowCodec;
 use crate::spec::{WindowAggregateSpec, WindowInput};
-use crate::state::{SnapshotReader, SnapshotWriter, take_i64};
+use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, take_i64};
 use crate::time::{Zone, null_rowtime, rowtimes, to_millis};
 use crate::window_output::WindowOutput;
 use crate::windows::{Grid, is_fired};
@@ -34,6 +34,8 @@ pub struct WindowAggregate {
     counts: Vec<i64>,
     slices: BTreeMap<Millis, Vec<u32>>,
     progress: Millis,
+    /// What the last commit knows.
+    written_progress: Millis,
     late: u64,
     slots: Vec<u32>,
     merged: Merged,
@@ -63,6 +65,7 @@ impl WindowAggregate {
             counts: vec![],
             slices: BTreeMap::new(),
             progress: WATERMARK_NONE,
+            written_progress: WATERMARK_NONE,
             late: 0,
             slots: vec![],
             grid,
@@ -114,6 +117,13 @@ impl WindowAggregate {
             }
             (WindowInput::Assign { .. }, None) => Ok((vec![], None)),
         }
+    }
+
+    /// A slice as it stands in a snapshot.
+    fn encode(&self, slot: u32) -> Vec<u8> {
+        let mut value = self.counts.get(slot as usize).copied().unwrap_or(0).to_be_bytes().to_vec();
+        self.aggregates.encode(slot, &mut value);
+        value
     }
 
     fn last_end(&self, slice: Millis) -> Millis {
@@ -319,11 +329,27 @@ impl Operator for WindowAggregate {
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
         out.put("progress", vec![], self.progress.to_be_bytes().to_vec());
         for slot in self.slices.values().flatten() {
-            let mut value = self.counts.get(*slot as usize).copied().unwrap_or(0).to_be_bytes().to_vec();
-            self.aggregates.encode(*slot, &mut value);
-            out.put("slices", self.index.map().key(*slot).to_vec(), value);
+            out.put("slices", self.index.map().key(*slot).to_vec(), self.encode(*slot));
         }
         Ok(())
+    }
+
+    fn track_changes(&mut self) {
+        self.index.map_mut().track();
+        self.written_progress = self.progress;
+    }
+
+    fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
+        let Some((gone, slots)) = self.index.map_mut().take_changes() else { return Ok(false) };
+        if self.progress != self.written_progress {
+            self.written_progress = self.progress;
+            out.put("progress", vec![], self.progress.to_be_bytes().to_vec());
+        }
+        gone.into_iter().for_each(|key| out.delete("slices", key.into()));
+        for slot in slots {
+            out.put("slices", self.index.map().key(slot).to_vec(), self.encode(slot));
+        }
+        Ok(true)
     }
 
     /// Slices are kept by time first, then key.

@@ -1,5 +1,6 @@
 //! `sluice run FILE`
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_batch::{Error, Result};
+use sluice_plan::{Graph, NodeKind};
 use sluice_sql::catalog::Catalog;
 use sluice_state::Savepoint;
 
@@ -17,6 +19,7 @@ use crate::savepoint;
 use crate::script::{self, Step};
 use crate::server::Server;
 use crate::task::clock::SystemClock;
+use crate::task::restart::Strategy;
 use crate::task::stats::Stats;
 use crate::task::{self, Ended, JobOptions};
 
@@ -53,8 +56,8 @@ pub struct Args {
     /// Go on from this savepoint.
     #[arg(long, value_name = "DIR")]
     restore_from: Option<PathBuf>,
-    /// Start even if the savepoint holds state that no operator of the script takes.
-    #[arg(long, requires = "restore_from")]
+    /// Start even if the savepoint or the last commit holds state that no operator of the script takes.
+    #[arg(long)]
     allow_non_restored_state: bool,
 }
 
@@ -73,6 +76,7 @@ pub fn run(args: Args) -> Result<()> {
         return Err(Error::plan(format!("a savepoint is of one job, and the script has {jobs}"))
             .hint("put INSERTs into one statement set; leave SELECTs out"));
     }
+    let mut names = BTreeSet::new();
     let mut restore = args.restore_from.as_deref().map(Savepoint::read).transpose()?;
     let stats = Arc::new(Stats::default());
     let stop = stop_on_signal(stats.opening())?;
@@ -94,11 +98,15 @@ pub fn run(args: Args) -> Result<()> {
                 let options = JobOptions {
                     duration: args.duration,
                     restore: adapted,
+                    restored_from: args.restore_from.as_ref().map(|p| p.display().to_string()),
+                    allow_non_restored: args.allow_non_restored_state,
                     savepoint_at_end: args.savepoint_at_end.clone(),
                     sql: script.sql.clone(),
                     parallelism: parallelism(args.parallelism.or(script.parallelism), &catalog)?,
-                    ..job_options(&catalog)?
+                    ..job_options(&graph, &catalog, &script.name, &mut names)?
                 };
+                // Its broker is gone with the process, and the commit records with it.
+                let options = if local.is_some() { JobOptions { checkpoint_dir: None, ..options } } else { options };
                 let client = client::new(args.output.unwrap_or_else(default_format), stop.clone());
                 result = task::run(&graph, &options, client, &SystemClock, &stop, &stats);
                 match &result {
@@ -132,9 +140,39 @@ pub fn parallelism(given: Option<u32>, catalog: &Catalog) -> Result<usize> {
     }
 }
 
-fn job_options(catalog: &Catalog) -> Result<JobOptions> {
-    let setting = |key: &str| catalog.settings.get(key).map(String::as_str);
+/// The job's settings. `names`: of jobs that the process has run; each that writes tables gets one of its own.
+fn job_options(graph: &Graph, catalog: &Catalog, script: &str, names: &mut BTreeSet<String>) -> Result<JobOptions> {
+    let setting = |key: &str| catalog.settings.get(key).map(|v| v.trim());
     let time_zone = sluice_plan::time_zone(&catalog.settings)?;
-    let commit_interval = sluice_batch::duration::parse(setting("execution.checkpointing.interval").unwrap_or("1 s"))?;
-    Ok(JobOptions { time_zone, commit_interval, duration: None, restore: None, savepoint_at_end: None, sql: String::new(), parallelism: 1 })
+    let interval = sluice_batch::duration::parse(setting("execution.checkpointing.interval").unwrap_or("1 s"));
+    if let Some(mode) = setting("execution.checkpointing.mode")
+        && !["EXACTLY_ONCE", "AT_LEAST_ONCE"].contains(&mode.to_ascii_uppercase().replace('-', "_").as_str())
+    {
+        return Err(Error::plan(format!("'execution.checkpointing.mode' cannot be '{mode}'")).hint("EXACTLY_ONCE or AT_LEAST_ONCE"));
+    }
+    let base = setting("pipeline.name").filter(|n| !n.is_empty()).unwrap_or(script);
+    let writes = graph.nodes.iter().any(|n| matches!(n.kind, NodeKind::Sink { .. }));
+    let mut name = base.to_owned();
+    let mut n = 1;
+    while writes && !names.insert(name.clone()) {
+        n += 1;
+        name = format!("{base}-{n}");
+    }
+    let checkpoint_dir = setting("execution.checkpointing.dir").map(str::to_owned);
+    let bounded = graph.nodes.iter().any(|n| matches!(&n.kind, NodeKind::Source { request, .. } if request.force_bounded));
+    let restart = if checkpoint_dir.is_some() && !bounded { Strategy::patient() } else { Strategy::None };
+    Ok(JobOptions {
+        time_zone,
+        commit_interval: interval.map_err(|e| e.context("'execution.checkpointing.interval'"))?,
+        duration: None,
+        restore: None,
+        allow_non_restored: false,
+        savepoint_at_end: None,
+        sql: String::new(),
+        parallelism: 1,
+        name,
+        checkpoint_dir,
+        restored_from: None,
+        restart: Strategy::read(&catalog.settings, restart)?,
+    })
 }

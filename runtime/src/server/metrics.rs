@@ -29,7 +29,9 @@ pub fn render(stats: &Stats) -> Result<String, std::fmt::Error> {
         ("late_rows", "Rows dropped because they came behind the watermark", stats.late_rows()),
         ("records_skipped", "Malformed records left out (ignore-parse-errors)", malformed.skipped),
         ("dead_letters", "Malformed records sent to a dead-letter topic", malformed.dead_letters),
-        ("commits", "Commits of outputs and offsets", stats.commits()),
+        ("commits", "Commits of outputs, positions and state", stats.commits()),
+        ("commit_pause_microseconds", "Time that commits kept the task", stats.commit_micros().0),
+        ("restarts", "Restarts after failures", stats.restarts().0),
     ] {
         let counter = Counter::<u64, AtomicU64>::default();
         counter.inc_by(value);
@@ -37,6 +39,8 @@ pub fn render(stats: &Stats) -> Result<String, std::fmt::Error> {
     }
     gauge(&mut registry, "state", "State held by operators, about", Unit::Bytes, stats.state_bytes() as i64);
     gauge(&mut registry, "resident_memory", "Memory of the process", Unit::Bytes, resident_bytes() as i64);
+    registry.register("commit_pause_longest_microseconds", "The longest that a commit kept the task", set(stats.commit_micros().1 as i64));
+    registry.register("repeated_failures", "How often the failure of the last restart came in a row", set(stats.restarts().1 as i64));
     if let Some(watermark) = stats.watermark() {
         registry.register("watermark_milliseconds", "The least watermark that reached a sink, since the epoch", set(watermark));
     }

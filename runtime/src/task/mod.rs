@@ -1,10 +1,13 @@
 //! A task: one thread that polls sources and pushes what they give through the operators into the sinks.
 
 pub mod clock;
+mod commit;
 mod exchange;
 mod memory;
 mod parallel;
 pub mod pipeline;
+mod recover;
+pub mod restart;
 mod snapshot;
 pub mod stats;
 
@@ -13,13 +16,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sluice_batch::{EvalContext, Result, WATERMARK_MAX};
-use sluice_connect::{Malformed, Source, SourceEvent};
+use sluice_batch::{ErrorKind, EvalContext, Result, WATERMARK_MAX};
+use sluice_connect::{Malformed, ScanRequest, Source, SourceEvent};
 use sluice_plan::{Graph, NodeKind};
 use sluice_state::Savepoint;
 
 use crate::task::clock::Clock;
-use crate::task::pipeline::{Client, Pipeline};
+use crate::task::pipeline::{Client, NoClient, Pipeline};
+use crate::task::restart::{Restarts, Strategy};
 use crate::task::stats::Stats;
 
 /// How a job runs.
@@ -31,12 +35,21 @@ pub struct JobOptions {
     pub duration: Option<Duration>,
     /// State to go on from, of a job of this meaning ([`crate::savepoint::adapt`]).
     pub restore: Option<Savepoint>,
+    /// State of the last commit that no operator takes is left behind.
+    pub allow_non_restored: bool,
     /// Where a savepoint goes when the job ends; it then ends without the final watermark.
     pub savepoint_at_end: Option<PathBuf>,
     /// The job's text, for the savepoint's readers.
     pub sql: String,
     /// How many tasks share the work.
     pub parallelism: usize,
+    /// `pipeline.name`
+    pub name: String,
+    /// `execution.checkpointing.dir`
+    pub checkpoint_dir: Option<String>,
+    /// The path of `restore`.
+    pub restored_from: Option<String>,
+    pub restart: Strategy,
 }
 
 /// Why a job ended without an error.
@@ -51,6 +64,8 @@ pub enum Ended {
 /// One source of the job and whether it has more to give.
 struct Input {
     node: usize,
+    /// The node's identity.
+    identity: String,
     source: Box<dyn Source>,
     ended: bool,
 }
@@ -59,10 +74,16 @@ struct Input {
 const IDLE_POLL: Duration = Duration::from_millis(20);
 const TICK: i64 = 100;
 
-/// Runs a job to its end, on this thread if it is one task.
+/// A task's share of the job.
+struct Part<'a> {
+    pipeline: &'a mut Pipeline,
+    inputs: &'a mut Vec<Input>,
+}
+
+/// Runs a job to its end, on this thread if it is one task; after a failure again from its last commit, as its restart strategy says.
 ///
 /// # Errors
-/// The first failure of a source, operator or sink; what was written before stays.
+/// The first failure of a source, operator or sink that the strategy does not make up for; what was committed before stays.
 pub fn run(
     graph: &Graph,
     options: &JobOptions,
@@ -71,20 +92,63 @@ pub fn run(
     stop: &AtomicBool,
     stats: &Arc<Stats>,
 ) -> Result<Ended> {
-    if options.parallelism > 1 {
-        return parallel::run(graph, options, client, clock, stop, stats);
+    let mut restarts = Restarts::new(options.restart.clone());
+    let mut client = Some(client);
+    let mut started = None;
+    loop {
+        let client = client.take().unwrap_or_else(|| Box::new(NoClient));
+        let attempt = if options.parallelism > 1 { parallel::run } else { alone };
+        let error = match attempt(graph, options, client, clock, stop, stats, &mut started) {
+            Err(error) if error.kind() == ErrorKind::Runtime && !stop.load(Ordering::Relaxed) => error,
+            ended => return ended,
+        };
+        // Its rows have been seen: a query for a client cannot begin again.
+        if graph.nodes.iter().any(|n| matches!(n.kind, NodeKind::Client)) {
+            return Err(error);
+        }
+        let Some(wait) = restarts.next(&error, Instant::now(), rand::random()) else { return Err(error) };
+        match restarts.repeated() {
+            1 => tracing::error!("{error}; the job goes on from its last commit in {wait:?}"),
+            n => tracing::error!("{error}; for the {n}th time in a row: the job does not get beyond it, and tries again in {wait:?}"),
+        }
+        stats.add_restart(restarts.repeated());
+        let until = Instant::now() + wait;
+        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(IDLE_POLL);
+        }
     }
+}
+
+/// One task, from opening to the end or to the first failure.
+///
+/// `started`: when the job first ran.
+fn alone(
+    graph: &Graph,
+    options: &JobOptions,
+    client: Box<dyn Client>,
+    clock: &dyn Clock,
+    stop: &AtomicBool,
+    stats: &Arc<Stats>,
+    started: &mut Option<Instant>,
+) -> Result<Ended> {
     stats.set_opening(true);
     let context = EvalContext { time_zone: options.time_zone, now: clock.now(), ..EvalContext::default() };
-    let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), &|_| true)?;
-    let mut inputs = open_sources(graph)?;
-    if let Some(savepoint) = &options.restore {
-        snapshot::give_back(graph, &mut pipeline, &mut inputs, savepoint)?;
+    let transactions = recover::open_transactions(graph, options)?;
+    let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), &transactions, &|_| true)?;
+    let mut inputs = open_sources(graph, recover::group(graph, options, &transactions))?;
+    let part = Part { pipeline: &mut pipeline, inputs: &mut inputs };
+    let (mut committer, restored) = recover::find(graph, options, &mut [part], &transactions)?;
+    if let Some(state) = &restored {
+        snapshot::give_back(graph, &mut pipeline, &mut inputs, state)?;
+    }
+    if committer.keeps_state() {
+        pipeline.track_changes();
     }
     stats.set_opening(false);
-    pipeline.start(graph, &|identity| snapshot::has_values(options.restore.as_ref(), identity))?;
+    pipeline.start(graph, &|identity| snapshot::has_values(restored.as_ref(), identity))?;
+    drop(restored);
     let end_time = options.savepoint_at_end.is_none();
-    let started = Instant::now();
+    let started = *started.get_or_insert_with(Instant::now);
     let (mut committed, mut ticked, mut trim) = (Instant::now(), 0, memory::Trim::default());
     let ended = loop {
         if stop.load(Ordering::Relaxed) || options.duration.is_some_and(|d| started.elapsed() >= d) {
@@ -106,17 +170,20 @@ pub fn run(
             pipeline.flush_client()?;
         }
         if committed.elapsed() >= options.commit_interval {
-            commit(&mut inputs, &mut pipeline)?;
             committed = Instant::now();
+            pipeline.flush(false)?;
+            let part = Part { pipeline: &mut pipeline, inputs: &mut inputs };
+            committer.commit(graph, &mut [part], stats, committed, false)?;
         }
     };
+    let began = Instant::now();
     pipeline.finish(ended == Ended::Finished && end_time)?;
+    committer.commit(graph, &mut [Part { pipeline: &mut pipeline, inputs: &mut inputs }], stats, began, true)?;
     if let Some(directory) = &options.savepoint_at_end {
-        snapshot::write(&snapshot::take(graph, &pipeline, &inputs, &options.sql)?, graph, directory)?;
+        let parts = [Part { pipeline: &mut pipeline, inputs: &mut inputs }];
+        snapshot::write(&snapshot::take(graph, &parts, &options.sql)?, graph, directory)?;
     }
-    for input in &mut inputs {
-        input.source.commit()?;
-    }
+    committer.close()?;
     report(&inputs, stats);
     Ok(ended)
 }
@@ -128,12 +195,14 @@ fn report(inputs: &[Input], stats: &Stats) {
     stats.set_malformed(inputs.iter().map(|i| i.source.malformed()).fold(Malformed::default(), add));
 }
 
-fn open_sources(graph: &Graph) -> Result<Vec<Input>> {
+/// `group`: of Kafka sources that name none.
+fn open_sources(graph: &Graph, group: Option<String>) -> Result<Vec<Input>> {
     let mut inputs = Vec::new();
     for (node, n) in graph.nodes.iter().enumerate() {
         if let NodeKind::Source { table, request } = &n.kind {
-            let source = sluice_connect::open_source(table, request)?;
-            inputs.push(Input { node, source, ended: false });
+            let request = ScanRequest { group: group.clone(), ..request.clone() };
+            let source = sluice_connect::open_source(table, &request)?;
+            inputs.push(Input { node, identity: n.properties.identity.clone(), source, ended: false });
         }
     }
     Ok(inputs)
@@ -178,10 +247,4 @@ fn handle(input: &mut Input, pipeline: &mut Pipeline, wait: Duration, now: i64, 
         }
     }
     Ok(true)
-}
-
-/// Everything read so far is written and said to be read: at-least-once.
-fn commit(inputs: &mut [Input], pipeline: &mut Pipeline) -> Result<()> {
-    pipeline.flush(false)?;
-    inputs.iter_mut().try_for_each(|i| i.source.commit())
 }

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use sluice_batch::{Error, EvalContext, Millis, Result, WATERMARK_MAX};
-use sluice_connect::Share;
+use sluice_connect::{Share, Transactions};
 use sluice_operators::shard::SHARDS;
 use sluice_plan::{Distributed, Distribution, Graph, NodeKind};
 
@@ -20,7 +20,8 @@ use super::clock::Clock;
 use super::exchange::{Inlet, Message, Network, Outlet, Time};
 use super::pipeline::{Client, NoClient, Pipeline};
 use super::stats::Stats;
-use super::{Ended, IDLE_POLL, Input, JobOptions, TICK, handle, report, snapshot};
+use super::commit::Committer;
+use super::{Ended, IDLE_POLL, Input, JobOptions, Part, TICK, handle, recover, report, snapshot};
 
 /// How long a task with exchanges waits for news before it asks its sources again.
 const WAIT: Duration = Duration::from_millis(5);
@@ -28,7 +29,7 @@ const WAIT: Duration = Duration::from_millis(5);
 const MESSAGES: usize = 64;
 
 /// What a task hands over for a commit.
-struct Part {
+struct Held {
     pipeline: Pipeline,
     inputs: Vec<Input>,
 }
@@ -37,7 +38,7 @@ enum Report {
     /// All sources, and with them all senders, have given all they have.
     Finished,
     /// At the commit's barrier.
-    Aligned(Box<Part>),
+    Aligned(Box<Held>),
     Failed(Error),
 }
 
@@ -64,6 +65,7 @@ pub fn run(
     clock: &dyn Clock,
     stop: &AtomicBool,
     stats: &Arc<Stats>,
+    started: &mut Option<Instant>,
 ) -> Result<Ended> {
     if options.parallelism > SHARDS as usize {
         return Err(Error::plan(format!("parallelism is at most {SHARDS}, not {}", options.parallelism)));
@@ -77,14 +79,17 @@ pub fn run(
     let control = Arc::new(Control::default());
     let (to_coordinator, reports) = channel();
     let mut client = Some(client);
+    let transactions = recover::open_transactions(graph, options)?;
     let (mut tasks, mut resume) = (vec![], vec![]);
     for index in 0..options.parallelism {
         let (sender, resumed) = channel();
         resume.push(sender);
         let link = Link { network: network.clone(), control: control.clone(), reports: to_coordinator.clone(), resumed };
         let client = client.take().unwrap_or_else(|| Box::new(NoClient));
-        tasks.push(Task::open(graph, &distributed, options, index, client, clock, &stats.part(), link)?);
+        tasks.push(Task::open(graph, &distributed, options, index, client, clock, &stats.part(), &transactions, link)?);
     }
+    let committer = restore(graph, &distributed, options, &mut tasks, &transactions)?;
+    let started = *started.get_or_insert_with(Instant::now);
     stats.set_opening(false);
     let result = std::thread::scope(|scope| {
         for task in tasks {
@@ -100,8 +105,8 @@ pub fn run(
                 let _ = reports.send((index, Report::Failed(failed)));
             });
         }
-        let coordinator = Coordinator { graph, options, network: &network, control: &control, reports: &reports, resume };
-        let result = coordinator.run(stop);
+        let coordinator = Coordinator { graph, options, network: &network, control: &control, reports: &reports, resume, stats, committer };
+        let result = coordinator.run(stop, started);
         control.abort.store(true, Ordering::Relaxed);
         (0..network.tasks()).for_each(|t| network.notify(t));
         result
@@ -117,15 +122,17 @@ struct Coordinator<'a> {
     control: &'a Control,
     reports: &'a Receiver<(usize, Report)>,
     /// Gives tasks their parts back. Dropped when the coordinator ends, and so the tasks do.
-    resume: Vec<Sender<Box<Part>>>,
+    resume: Vec<Sender<Box<Held>>>,
+    stats: &'a Stats,
+    committer: Committer,
 }
 
 impl Coordinator<'_> {
-    fn run(self, stop: &AtomicBool) -> Result<Ended> {
+    fn run(mut self, stop: &AtomicBool, started: Instant) -> Result<Ended> {
         let tasks = self.resume.len();
-        let (started, mut committed) = (Instant::now(), Instant::now());
+        let (mut committed, mut began) = (Instant::now(), Instant::now());
         let mut finished = vec![false; tasks];
-        let mut parts: Vec<Option<Box<Part>>> = (0..tasks).map(|_| None).collect();
+        let mut parts: Vec<Option<Box<Held>>> = (0..tasks).map(|_| None).collect();
         let mut ended = None;
         let mut committing = false;
         loop {
@@ -140,12 +147,12 @@ impl Coordinator<'_> {
                 if parts.iter().any(Option::is_none) {
                     continue;
                 }
-                let mut all: Vec<Box<Part>> = parts.iter_mut().filter_map(Option::take).collect();
+                let mut all: Vec<Box<Held>> = parts.iter_mut().filter_map(Option::take).collect();
                 if let Some(ended) = ended {
-                    self.end(&mut all)?;
+                    self.end(&mut all, began)?;
                     return Ok(ended);
                 }
-                commit(&mut all)?;
+                self.committer.commit(self.graph, &mut parts_of(&mut all), self.stats, began, false)?;
                 for (part, resume) in all.into_iter().zip(&self.resume) {
                     // A task that is gone has reported why.
                     let _ = resume.send(part);
@@ -157,7 +164,7 @@ impl Coordinator<'_> {
                 ended = Some(Ended::Stopped);
             }
             if !committing && (ended.is_some() || committed.elapsed() >= self.options.commit_interval) {
-                committing = true;
+                (committing, began) = (true, Instant::now());
                 self.ask(ended);
             }
         }
@@ -173,18 +180,45 @@ impl Coordinator<'_> {
     }
 
     /// The last commit, and the savepoint.
-    fn end(&self, parts: &mut [Box<Part>]) -> Result<()> {
+    fn end(self, held: &mut [Box<Held>], began: Instant) -> Result<()> {
+        let mut parts = parts_of(held);
+        let mut committer = self.committer;
+        committer.commit(self.graph, &mut parts, self.stats, began, true)?;
         if let Some(directory) = &self.options.savepoint_at_end {
-            let taken = parts.iter().map(|p| snapshot::take(self.graph, &p.pipeline, &p.inputs, &self.options.sql));
-            snapshot::write(&snapshot::merge(taken.collect::<Result<_>>()?), self.graph, directory)?;
+            snapshot::write(&snapshot::take(self.graph, &parts, &self.options.sql)?, self.graph, directory)?;
         }
-        commit(parts)
+        committer.close()
     }
 }
 
-/// All tasks have written everything they have read: that is said to the outside.
-fn commit(parts: &mut [Box<Part>]) -> Result<()> {
-    parts.iter_mut().flat_map(|p| &mut p.inputs).try_for_each(|i| i.source.commit())
+fn parts_of(held: &mut [Box<Held>]) -> Vec<Part<'_>> {
+    held.iter_mut().map(|h| h.as_mut()).map(|h| Part { pipeline: &mut h.pipeline, inputs: &mut h.inputs }).collect()
+}
+
+/// Gives each task its share of what the job goes on from.
+fn restore(
+    graph: &Graph,
+    distributed: &Distributed,
+    options: &JobOptions,
+    tasks: &mut [Task<'_>],
+    transactions: &Transactions,
+) -> Result<Committer> {
+    let mut parts: Vec<_> = tasks.iter_mut().map(|t| Part { pipeline: &mut t.pipeline, inputs: &mut t.inputs }).collect();
+    let (committer, restored) = recover::find(graph, options, &mut parts, transactions)?;
+    let count = parts.len();
+    if let Some(state) = &restored {
+        for (index, part) in parts.iter_mut().enumerate() {
+            let mine = snapshot::share(graph, distributed, part.pipeline, state, index, count)?;
+            snapshot::give_back(graph, part.pipeline, part.inputs, &mine)?;
+        }
+    }
+    for (index, part) in parts.iter_mut().enumerate() {
+        if committer.keeps_state() {
+            part.pipeline.track_changes();
+        }
+        part.pipeline.start(graph, &|identity| index > 0 || snapshot::has_values(restored.as_ref(), identity))?;
+    }
+    Ok(committer)
 }
 
 /// How a task speaks with the others.
@@ -192,7 +226,7 @@ struct Link {
     network: Arc<Network>,
     control: Arc<Control>,
     reports: Sender<(usize, Report)>,
-    resumed: Receiver<Box<Part>>,
+    resumed: Receiver<Box<Held>>,
 }
 
 /// The receiving end of an exchange in a task.
@@ -242,30 +276,28 @@ impl<'a> Task<'a> {
         client: Box<dyn Client>,
         clock: &'a dyn Clock,
         stats: &Arc<Stats>,
+        transactions: &Transactions,
         link: Link,
     ) -> Result<Self> {
         let context = EvalContext { time_zone: options.time_zone, now: clock.now(), ..EvalContext::default() };
         let runs = |node: usize| index == 0 || !distributed.single[node];
-        let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), &runs)?;
+        let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), transactions, &runs)?;
         let tasks = options.parallelism;
         let (receiving, sends) = connect(graph, distributed, &mut pipeline, index, tasks, &link.network)?;
         let mut inputs = vec![];
         let share = Share { task: index, tasks };
+        let group = recover::group(graph, options, transactions);
         for (node, n) in graph.nodes.iter().enumerate() {
             let NodeKind::Source { table, request } = &n.kind else { continue };
             if sluice_connect::has_share(table, share)? {
-                let request = sluice_connect::ScanRequest { share, ..request.clone() };
-                inputs.push(Input { node, source: sluice_connect::open_source(table, &request)?, ended: false });
+                let request = sluice_connect::ScanRequest { share, group: group.clone(), ..request.clone() };
+                let source = sluice_connect::open_source(table, &request)?;
+                inputs.push(Input { node, identity: n.properties.identity.clone(), source, ended: false });
             } else {
                 pipeline.end_of_input(node)?;
                 pipeline.watermark(node, WATERMARK_MAX)?;
             }
         }
-        if let Some(savepoint) = &options.restore {
-            let mine = snapshot::share(graph, distributed, &pipeline, savepoint, index, tasks)?;
-            snapshot::give_back(graph, &mut pipeline, &mut inputs, &mine)?;
-        }
-        pipeline.start(graph, &|identity| index > 0 || snapshot::has_values(options.restore.as_ref(), identity))?;
         Ok(Self {
             index,
             link,
@@ -415,8 +447,8 @@ impl<'a> Task<'a> {
     /// Leaves everything to the coordinator until the commit is over; `false`: the job has ended.
     fn hand_over(&mut self) -> Result<bool> {
         report(&self.inputs, &self.stats);
-        let part = Part { pipeline: std::mem::take(&mut self.pipeline), inputs: std::mem::take(&mut self.inputs) };
-        if self.link.reports.send((self.index, Report::Aligned(Box::new(part)))).is_err() {
+        let held = Held { pipeline: std::mem::take(&mut self.pipeline), inputs: std::mem::take(&mut self.inputs) };
+        if self.link.reports.send((self.index, Report::Aligned(Box::new(held)))).is_err() {
             return Ok(false);
         }
         let Ok(part) = self.link.resumed.recv() else { return Ok(false) };

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sluice_batch::{Batch, Error, EvalContext, Millis, Result, WATERMARK_MAX, WATERMARK_NONE};
-use sluice_connect::Sink;
-use sluice_operators::state::{SnapshotReader, SnapshotWriter};
+use sluice_connect::{Sink, Transactions};
+use sluice_operators::state::{ChangeKind, DeltaWriter, SnapshotReader, SnapshotWriter};
 use sluice_operators::{Item, Operator, Output};
-use sluice_plan::{Graph, NodeKind};
+use sluice_plan::{Graph, Node, NodeKind};
 use sluice_sql::relation::Schema;
-use sluice_state::{OperatorState, Tables};
+use sluice_state::change::{Op, OperatorChanges};
+use sluice_state::{Layout, OperatorState, Tables};
 
 use crate::task::exchange::{Message, Outlet};
 use crate::task::stats::Stats;
@@ -106,6 +107,7 @@ impl Pipeline {
         context: EvalContext,
         client: Box<dyn Client>,
         stats: Arc<Stats>,
+        transactions: &Transactions,
         runs: &dyn Fn(usize) -> bool,
     ) -> Result<Self> {
         let mut stages = Vec::with_capacity(graph.nodes.len());
@@ -114,7 +116,7 @@ impl Pipeline {
                 _ if !runs(at) => Work::Entry,
                 NodeKind::Source { .. } | NodeKind::Values { .. } => Work::Entry,
                 NodeKind::Operator(spec) => Work::Operator(sluice_operators::spec::build(spec)?),
-                NodeKind::Sink { table } => Work::Sink(sluice_connect::open_sink(table, context.time_zone)?),
+                NodeKind::Sink { table } => Work::Sink(sluice_connect::open_sink(table, context.time_zone, transactions)?),
                 NodeKind::Client => Work::Client(node.schema.clone()),
             };
             stages.push(Stage::new(work, node.inputs.len()));
@@ -175,18 +177,49 @@ impl Pipeline {
         for (at, (stage, node)) in self.stages.iter().zip(&graph.nodes).enumerate() {
             let Work::Operator(operator) = &stage.work else { continue };
             let Some(layout) = sluice_plan::layout(graph, at) else { continue };
-            let mut writer = SnapshotWriter::default();
-            let name = operator.name();
-            operator.snapshot(&mut writer).map_err(|e| e.context(format!("the state of {name}")))?;
-            let tables: Tables = writer.into_tables().into_iter().map(|(table, rows)| (table.to_owned(), rows)).collect();
-            states.push(OperatorState {
-                identity: node.properties.identity.clone(),
-                kind: sluice_plan::name(&node.kind).to_owned(),
-                tables,
-                layout,
-            });
+            states.push(state(operator.as_ref(), node, layout)?);
         }
         Ok(states)
+    }
+
+    /// What has changed in the state of each operator since the last call; of all that do not know, or if `whole`, everything.
+    pub fn changes(&mut self, graph: &Graph, whole: bool) -> Result<Vec<OperatorChanges>> {
+        let mut all = vec![];
+        for (at, (stage, node)) in self.stages.iter_mut().zip(&graph.nodes).enumerate() {
+            let Work::Operator(operator) = &mut stage.work else { continue };
+            let Some(layout) = sluice_plan::layout(graph, at) else { continue };
+            let mut writer = DeltaWriter::default();
+            let name = operator.name();
+            let knows = operator.delta(&mut writer).map_err(|e| e.context(format!("the state of {name}")))?;
+            if !knows || whole {
+                all.push(OperatorChanges::all_of(state(operator.as_ref(), node, layout)?));
+                continue;
+            }
+            let op = |kind: ChangeKind| match kind {
+                ChangeKind::Put => Op::Put,
+                ChangeKind::Delete => Op::Delete,
+                ChangeKind::DeletePrefix => Op::DeletePrefix,
+            };
+            let rows = |rows: Vec<_>| rows.into_iter().map(|(kind, k, v)| (op(kind), k, v)).collect();
+            let tables = writer.into_tables().into_iter().map(|(table, changes)| (table.to_owned(), rows(changes))).collect();
+            let kind = sluice_plan::name(&node.kind).to_owned();
+            all.push(OperatorChanges { identity: node.properties.identity.clone(), kind, layout, whole: false, tables });
+        }
+        Ok(all)
+    }
+
+    /// From now on operators take note of what changes.
+    pub fn track_changes(&mut self) {
+        for stage in &mut self.stages {
+            if let Work::Operator(operator) = &mut stage.work {
+                operator.track_changes();
+            }
+        }
+    }
+
+    /// The watermark that an entry was last given.
+    pub fn told(&self, entry: usize) -> Millis {
+        self.stages.get(entry).map_or(WATERMARK_NONE, |s| s.forwarded)
     }
 
     /// Gives operators their state, by identity.
@@ -272,9 +305,9 @@ impl Pipeline {
                 sink.flush(end)?;
             }
         }
-        self.stats.add_commit();
         self.client.flush(end)
     }
+
 
     /// The job's end; `complete` if all input was read.
     pub fn finish(&mut self, complete: bool) -> Result<()> {
@@ -401,4 +434,14 @@ impl Pipeline {
         }
         self.forward(at, forward)
     }
+}
+
+/// All state of an operator.
+fn state(operator: &dyn Operator, node: &Node, layout: Layout) -> Result<OperatorState> {
+    let mut writer = SnapshotWriter::default();
+    let name = operator.name();
+    operator.snapshot(&mut writer).map_err(|e| e.context(format!("the state of {name}")))?;
+    let tables: Tables = writer.into_tables().into_iter().map(|(table, rows)| (table.to_owned(), rows)).collect();
+    let kind = sluice_plan::name(&node.kind).to_owned();
+    Ok(OperatorState { identity: node.properties.identity.clone(), kind, tables, layout })
 }

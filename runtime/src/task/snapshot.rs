@@ -2,38 +2,53 @@
 
 use std::collections::BTreeMap;
 
-use sluice_batch::Result;
+use sluice_batch::{Result, WATERMARK_MAX, WATERMARK_NONE};
 use sluice_plan::{Graph, NodeKind};
 use sluice_state::{Savepoint, SourceState};
 
-use super::Input;
 use super::pipeline::Pipeline;
+use super::{Input, Part};
 use sluice_operators::shard::{shard, task_of};
 use sluice_plan::Distributed;
+use sluice_state::change::{Accumulated, OperatorChanges};
 use sluice_state::{OperatorState, Tables};
 
 /// Everything that a job of the same meaning needs to go on.
-pub fn take(graph: &Graph, pipeline: &Pipeline, inputs: &[Input], sql: &str) -> Result<Savepoint> {
-    let source = |input: &Input| {
-        let node = &graph.nodes[input.node];
-        let table = match &node.kind {
-            NodeKind::Source { table, .. } => table.name.clone(),
-            _ => String::new(),
-        };
-        SourceState {
-            identity: node.properties.identity.clone(),
-            table,
-            positions: input.source.positions(),
-            sinks: node.properties.sinks.clone(),
-        }
-    };
-    let mut sources: Vec<SourceState> = inputs.iter().map(source).collect();
-    // VALUES have been given: their one position says so.
-    for node in graph.nodes.iter().filter(|n| matches!(n.kind, NodeKind::Values { .. })) {
+pub fn take(graph: &Graph, parts: &[Part<'_>], sql: &str) -> Result<Savepoint> {
+    let all = |p: &Part<'_>| Ok(p.pipeline.snapshot(graph)?.into_iter().map(OperatorChanges::all_of).collect());
+    let changes = parts.iter().map(all).collect::<Result<_>>()?;
+    let mut state = Accumulated::default();
+    merge(changes).into_iter().for_each(|c| state.apply(c));
+    Ok(Savepoint { sql: sql.to_owned(), sources: sources(graph, parts), operators: state.into_states() })
+}
+
+/// Where the sources stand, and which VALUES have been given.
+pub fn sources(graph: &Graph, parts: &[Part<'_>]) -> Vec<SourceState> {
+    let mut sources = vec![];
+    for (at, node) in graph.nodes.iter().enumerate() {
         let (identity, sinks) = (node.properties.identity.clone(), node.properties.sinks.clone());
-        sources.push(SourceState { identity, table: crate::savepoint::VALUES.into(), positions: vec![], sinks });
+        match &node.kind {
+            NodeKind::Source { table, .. } => {
+                let mut positions = vec![];
+                let mut watermark = WATERMARK_MAX;
+                for part in parts {
+                    for input in part.inputs.iter().filter(|i| i.node == at) {
+                        positions.extend(input.source.positions());
+                        watermark = watermark.min(part.pipeline.told(at));
+                    }
+                }
+                let watermark = Some(watermark).filter(|w| *w != WATERMARK_MAX && *w != WATERMARK_NONE);
+                sources.push(SourceState { identity, table: table.name.clone(), positions, watermark, sinks });
+            }
+            // They have been given: that they are named says so.
+            NodeKind::Values { .. } => {
+                let table = crate::savepoint::VALUES.into();
+                sources.push(SourceState { identity, table, positions: vec![], watermark: None, sinks });
+            }
+            _ => {}
+        }
     }
-    Ok(Savepoint { sql: sql.to_owned(), sources, operators: pipeline.snapshot(graph)? })
+    sources
 }
 
 /// Writes a savepoint with tables that anybody can read.
@@ -58,7 +73,15 @@ pub fn give_back(graph: &Graph, pipeline: &mut Pipeline, inputs: &mut [Input], s
         }
     }
     let states = savepoint.operators.iter().map(|o| (o.identity.as_str(), &o.tables)).collect::<BTreeMap<_, _>>();
-    pipeline.restore(graph, &states)
+    pipeline.restore(graph, &states)?;
+    // Time does not go back: what was late stays so.
+    for (at, node) in graph.nodes.iter().enumerate().filter(|(_, n)| matches!(n.kind, NodeKind::Source { .. })) {
+        let source = savepoint.sources.iter().find(|s| s.identity == node.properties.identity);
+        if let Some(watermark) = source.and_then(|s| s.watermark) {
+            pipeline.watermark(at, watermark)?;
+        }
+    }
+    Ok(())
 }
 
 /// What `task` of `tasks` tasks goes on from: the rows of the shards that it owns. Sources get all positions and pick those of their
@@ -95,29 +118,21 @@ pub fn share(
     Ok(Savepoint { sql: savepoint.sql.clone(), sources: savepoint.sources.clone(), operators })
 }
 
-/// The state of several tasks as that of one job.
-pub fn merge(parts: Vec<Savepoint>) -> Savepoint {
-    let mut whole = Savepoint::default();
-    for part in parts {
-        whole.sql = part.sql;
-        for source in part.sources {
-            match whole.sources.iter_mut().find(|s| s.identity == source.identity) {
-                Some(known) => known.positions.extend(source.positions),
-                None => whole.sources.push(source),
-            }
-        }
-        for state in part.operators {
-            let Some(known) = whole.operators.iter_mut().find(|o| o.identity == state.identity) else {
-                whole.operators.push(state);
-                continue;
-            };
-            for (table, rows) in state.tables {
-                let known = known.tables.entry(table).or_default();
-                // What is not of a key is the same in all tasks.
-                for row in rows {
-                    if !row.0.is_empty() || !known.contains(&row) {
-                        known.push(row);
-                    }
+/// The changes of several tasks as those of one job.
+pub fn merge(parts: Vec<Vec<OperatorChanges>>) -> Vec<OperatorChanges> {
+    let mut parts = parts.into_iter();
+    let mut whole = parts.next().unwrap_or_default();
+    for changes in parts.flatten() {
+        let Some(known) = whole.iter_mut().find(|o| o.identity == changes.identity) else {
+            whole.push(changes);
+            continue;
+        };
+        for (table, rows) in changes.tables {
+            let known = known.tables.entry(table).or_default();
+            // What is not of a key is the same in all tasks.
+            for row in rows {
+                if !row.1.is_empty() || !known.contains(&row) {
+                    known.push(row);
                 }
             }
         }

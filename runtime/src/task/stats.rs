@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use sluice_batch::{Millis, WATERMARK_NONE};
 use sluice_connect::{Malformed, SplitStatus};
@@ -16,6 +17,10 @@ pub struct Stats {
     dead_letters: AtomicU64,
     state_bytes: AtomicU64,
     commits: AtomicU64,
+    commit_micros: AtomicU64,
+    longest_commit_micros: AtomicU64,
+    restarts: AtomicU64,
+    repeated_failures: AtomicU64,
     watermark: AtomicI64,
     opening: Arc<AtomicBool>,
     splits: Mutex<Vec<SplitStatus>>,
@@ -34,6 +39,10 @@ impl Default for Stats {
             dead_letters: AtomicU64::new(0),
             state_bytes: AtomicU64::new(0),
             commits: AtomicU64::new(0),
+            commit_micros: AtomicU64::new(0),
+            longest_commit_micros: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            repeated_failures: AtomicU64::new(0),
             watermark: AtomicI64::new(WATERMARK_NONE),
             opening: Arc::new(AtomicBool::new(true)),
             splits: Mutex::new(Vec::new()),
@@ -81,8 +90,18 @@ impl Stats {
         self.rows_out.fetch_add(rows, Relaxed);
     }
 
-    pub fn add_commit(&self) {
+    /// A commit that kept the task for `pause`.
+    pub fn add_commit(&self, pause: Duration) {
+        let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
         self.commits.fetch_add(1, Relaxed);
+        self.commit_micros.fetch_add(micros, Relaxed);
+        self.longest_commit_micros.fetch_max(micros, Relaxed);
+    }
+
+    /// The job was built anew after a failure; the same failure has come `repeated` times in a row.
+    pub fn add_restart(&self, repeated: u64) {
+        self.restarts.fetch_add(1, Relaxed);
+        self.repeated_failures.store(repeated, Relaxed);
     }
 
     /// What the operators say of themselves, summed up.
@@ -143,6 +162,16 @@ impl Stats {
 
     pub fn commits(&self) -> u64 {
         self.commits.load(Relaxed)
+    }
+
+    /// Microseconds spent in commits: of all, and of the longest.
+    pub fn commit_micros(&self) -> (u64, u64) {
+        (self.commit_micros.load(Relaxed), self.longest_commit_micros.load(Relaxed))
+    }
+
+    /// Restarts after failures, and how often the last failure came in a row.
+    pub fn restarts(&self) -> (u64, u64) {
+        (self.restarts.load(Relaxed), self.repeated_failures.load(Relaxed))
     }
 
     /// The least watermark that reached a sink; `None` before the first.

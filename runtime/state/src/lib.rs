@@ -1,14 +1,19 @@
-//! State outside of a running job: savepoints.
+//! State outside of a running job: what commits write, and savepoints.
 //!
 //! A job's state is, per operator, tables of byte keys and values; per source, positions. A [`Savepoint`] holds both and is a
-//! directory with `manifest.json` and one Parquet file a table ([`savepoint`]).
+//! directory with `manifest.json` and one Parquet file a table ([`savepoint`]). A running job writes [`checkpoints`]: a base and deltas,
+//! in a [`storage`].
 
 mod cells;
+pub mod change;
+pub mod checkpoints;
 pub mod compatibility;
+pub mod file;
 pub mod layout;
 pub mod manifest;
 mod migrate;
 pub mod savepoint;
+pub mod storage;
 mod table;
 pub mod typed;
 
@@ -44,4 +49,19 @@ pub struct SourceState {
     pub positions: Vec<(String, String)>,
     /// Tables that its rows go to; empty for the client.
     pub sinks: Vec<String>,
+    /// The time that it had told the job.
+    pub watermark: Option<sluice_batch::Millis>,
+}
+
+impl From<manifest::Source> for SourceState {
+    fn from(s: manifest::Source) -> Self {
+        Self { identity: s.identity, table: s.table, positions: s.positions, sinks: s.sinks, watermark: s.watermark }
+    }
+}
+
+impl From<&SourceState> for manifest::Source {
+    fn from(s: &SourceState) -> Self {
+        let s = s.clone();
+        Self { identity: s.identity, table: s.table, positions: s.positions, sinks: s.sinks, watermark: s.watermark }
+    }
 }

@@ -22,13 +22,16 @@ pub struct Manifest {
     pub operators: Vec<Operator>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     pub identity: String,
     pub table: String,
     pub positions: Vec<(String, String)>,
     #[serde(default)]
     pub sinks: Vec<String>,
+    /// The watermark that it had told the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<i64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

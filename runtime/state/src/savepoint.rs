@@ -56,18 +56,12 @@ impl Savepoint {
                 layout: operator.layout.clone(),
             });
         }
-        let source = |s: &SourceState| manifest::Source {
-            identity: s.identity.clone(),
-            table: s.table.clone(),
-            positions: s.positions.clone(),
-            sinks: s.sinks.clone(),
-        };
         let manifest = Manifest {
             format: manifest::FORMAT,
             engine: env!("CARGO_PKG_VERSION").to_owned(),
             created: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
             sql: self.sql.clone(),
-            sources: self.sources.iter().map(source).collect(),
+            sources: self.sources.iter().map(manifest::Source::from).collect(),
             operators,
         };
         let text = serde_json::to_vec_pretty(&manifest).map_err(|e| failed(e.into()))?;
@@ -133,8 +127,7 @@ impl Savepoint {
             }
             operators.push(OperatorState { identity: operator.identity, kind: operator.kind, tables, layout: operator.layout });
         }
-        let source = |s: manifest::Source| SourceState { identity: s.identity, table: s.table, positions: s.positions, sinks: s.sinks };
-        Ok(Self { sql: manifest.sql, sources: manifest.sources.into_iter().map(source).collect(), operators })
+        Ok(Self { sql: manifest.sql, sources: manifest.sources.into_iter().map(SourceState::from).collect(), operators })
     }
 }
 
@@ -182,6 +175,7 @@ mod tests {
                 table: "b".into(),
                 positions: vec![("b-0".into(), "17".into())],
                 sinks: vec!["a".into()],
+                watermark: Some(-5),
             }],
             operators: vec![OperatorState {
                 identity: "Join-1".into(),

@@ -16,7 +16,7 @@ pub fn what_is_not_there_is_said() {
     spec.options.push(option("properties.default.api.timeout.ms", "1500"));
     let error = open_source(&spec, &request(&spec)).err().unwrap();
     assert!(error.message().contains("cannot reach Kafka at 127.0.0.1:1"), "{error}");
-    let error = open_sink(&spec, UTC).err().unwrap();
+    let error = open_sink(&spec, UTC, &Default::default()).err().unwrap();
     assert!(error.message().contains("cannot reach Kafka at 127.0.0.1:1"), "{error}");
 }
 
@@ -60,14 +60,14 @@ pub fn malformed_keys_are_malformed_records() {
 
 pub fn records_that_cannot_be_written() {
     let topic = created("refused", 1);
-    let mut sink = open_sink(&raw(&topic, &[]), UTC).unwrap();
+    let mut sink = open_sink(&raw(&topic, &[]), UTC, &Default::default()).unwrap();
     let huge = "x".repeat(2_000_000);
     let error = sink.write(&Batch::new(vec![strings(&[Some(&huge)])], 1)).and_then(|()| sink.flush(true)).unwrap_err();
     assert!(error.message().contains(&format!("topic '{topic}'")) && error.message().contains("too large"), "{error}");
 
     let mut timed = raw(&topic, &[]);
     timed.metadata = vec![metadata("timestamp", TypeKind::TimestampLtz(3).nullable())];
-    let mut sink = open_sink(&timed, UTC).unwrap();
+    let mut sink = open_sink(&timed, UTC, &Default::default()).unwrap();
     let times: ArrayRef = Arc::new(arrow::array::TimestampMicrosecondArray::from(vec![-1_000_000]).with_timezone("UTC"));
     let error = sink.write(&Batch::new(vec![strings(&[Some("x")]), times], 1)).unwrap_err();
     assert!(error.message().contains("negative"), "{error}");
@@ -75,7 +75,7 @@ pub fn records_that_cannot_be_written() {
     // The brokers refuse what the client let pass.
     let small = super::topic("small");
     topics::create_with(&servers(), &small, 1, &[("max.message.bytes", "100")]);
-    let mut sink = open_sink(&raw(&small, &[]), UTC).unwrap();
+    let mut sink = open_sink(&raw(&small, &[]), UTC, &Default::default()).unwrap();
     let error = sink.write(&Batch::new(vec![strings(&[Some(&huge[..1000])])], 1)).and_then(|()| sink.flush(true)).unwrap_err();
     assert!(error.message().contains(&small), "{error}");
 }

@@ -112,7 +112,7 @@ fn int() -> SqlType {
 fn request(table: &TableSpec) -> ScanRequest {
     let physical = (0..table.physical.len()).map(ScanColumn::Physical);
     let columns = physical.chain((0..table.metadata.len()).map(ScanColumn::Metadata)).collect();
-    ScanRequest { columns, watermark: None, force_bounded: false, time_zone: UTC, share: Share::ALL }
+    ScanRequest { columns, watermark: None, force_bounded: false, time_zone: UTC, share: Share::ALL, group: None }
 }
 
 fn bounded(table: &TableSpec) -> ScanRequest {
@@ -164,7 +164,7 @@ fn write(sink: &mut dyn Sink, columns: Vec<ArrayRef>, kinds: Option<&[RowKind]>)
 /// Raw lines into a topic.
 fn produce(topic: &str, values: &[Option<&str>]) {
     let raw = table("kafka", topic, &[("format", "raw")], &[("v", string())]);
-    let mut sink = open_sink(&raw, UTC).unwrap();
+    let mut sink = open_sink(&raw, UTC, &Default::default()).unwrap();
     write(sink.as_mut(), vec![strings(values)], None);
     sink.flush(true).unwrap();
 }

@@ -21,7 +21,7 @@ pub fn keys_values_and_metadata() {
     let mut spec = table("kafka", &topic, &options, &[("k_id", string()), ("n", int()), ("s", string())]);
     // Declared as TIMESTAMP, as in Flink's own examples: cast in the session's time zone, both ways.
     spec.metadata = vec![metadata("timestamp", TypeKind::Timestamp(3).nullable())];
-    let mut sink = open_sink(&spec, UTC).unwrap();
+    let mut sink = open_sink(&spec, UTC, &Default::default()).unwrap();
     let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![1_000_000, 2_000_000, 3_000_000]));
     let columns =
         vec![strings(&[Some("a"), Some("b"), None]), ints(&[Some(1), None, Some(3)]), strings(&[Some("x"), Some("y"), None]), times];
@@ -52,7 +52,7 @@ pub fn startup_and_bounded_modes() {
     let topic = topic("modes");
     let mut spec = table("kafka", &topic, &[("format", "raw")], &[("v", string())]);
     spec.metadata = vec![metadata("timestamp", TypeKind::TimestampLtz(3).nullable())];
-    let mut sink = open_sink(&spec, UTC).unwrap();
+    let mut sink = open_sink(&spec, UTC, &Default::default()).unwrap();
     let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter_values((1..=5).map(|i| i * 1_000_000)).with_timezone("UTC"));
     write(sink.as_mut(), vec![strings(&["1", "2", "3", "4", "5"].map(Some)), times], None);
     sink.flush(true).unwrap();

@@ -12,6 +12,9 @@ use rdkafka::bindings as sys;
 use sluice_batch::{Error, Result};
 use sys::rd_kafka_resp_err_t as Code;
 
+pub(crate) use super::offsets::TopicOffset;
+use super::offsets::List;
+
 pub(crate) const OFFSET_BEGINNING: i64 = -2;
 pub(crate) const OFFSET_END: i64 = -1;
 
@@ -21,11 +24,11 @@ pub(crate) fn describe(code: Code) -> String {
     unsafe { CStr::from_ptr(sys::rd_kafka_err2str(code)) }.to_string_lossy().into_owned()
 }
 
-fn c_string(text: &str) -> Result<CString> {
+pub(super) fn c_string(text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| Error::runtime(format!("{text:?} has a NUL character")))
 }
 
-fn timeout_ms(timeout: Duration) -> c_int {
+pub(super) fn timeout_ms(timeout: Duration) -> c_int {
     c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX)
 }
 
@@ -83,6 +86,8 @@ struct Shared {
     /// The first record that could not be delivered.
     undelivered: Mutex<Option<String>>,
     failed: AtomicBool,
+    /// The fatal error says that another producer has taken the transactional id.
+    fenced: AtomicBool,
     undelivered_count: AtomicU64,
 }
 
@@ -111,10 +116,11 @@ unsafe extern "C" fn on_error(rk: *mut sys::rd_kafka_t, code: c_int, reason: *co
     if code == Code::RD_KAFKA_RESP_ERR__FATAL as c_int {
         let mut text = [0 as c_char; 512];
         // SAFETY: the buffer's length is given.
-        let text = unsafe {
-            sys::rd_kafka_fatal_error(rk, text.as_mut_ptr(), text.len());
-            CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned()
+        let (code, text) = unsafe {
+            let code = sys::rd_kafka_fatal_error(rk, text.as_mut_ptr(), text.len());
+            (code, CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned())
         };
+        shared.fenced.store(super::transaction::is_fencing(code), Ordering::Release);
         store(&shared.fatal, text, true);
         shared.failed.store(true, Ordering::Release);
     } else {
@@ -145,52 +151,6 @@ pub(crate) struct TopicMetadata {
     pub error: Option<(Code, String)>,
 }
 
-/// A partition with an offset: an argument, an answer, or both.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TopicOffset {
-    pub topic: String,
-    pub partition: i32,
-    pub offset: i64,
-}
-
-/// A list of partitions in C.
-struct List(*mut sys::rd_kafka_topic_partition_list_t);
-
-impl List {
-    fn new(offsets: &[TopicOffset]) -> Result<Self> {
-        // SAFETY: owned until Drop; `add` answers with a valid element of the list.
-        unsafe {
-            let list = Self(sys::rd_kafka_topic_partition_list_new(c_int::try_from(offsets.len()).unwrap_or(0)));
-            for o in offsets {
-                let element = sys::rd_kafka_topic_partition_list_add(list.0, c_string(&o.topic)?.as_ptr(), o.partition);
-                (*element).offset = o.offset;
-            }
-            Ok(list)
-        }
-    }
-
-    fn read(&self) -> Result<Vec<TopicOffset>> {
-        // SAFETY: the list and its elements are valid; `cnt` is their number.
-        let elements = unsafe { std::slice::from_raw_parts((*self.0).elems, usize::try_from((*self.0).cnt).unwrap_or(0)) };
-        let read = |e: &sys::rd_kafka_topic_partition_t| {
-            // SAFETY: NUL-terminated.
-            let topic = unsafe { CStr::from_ptr(e.topic) }.to_string_lossy().into_owned();
-            if e.err != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Err(Error::runtime(format!("{topic}-{}: {}", e.partition, describe(e.err))));
-            }
-            Ok(TopicOffset { topic, partition: e.partition, offset: e.offset })
-        };
-        elements.iter().map(read).collect()
-    }
-}
-
-impl Drop for List {
-    fn drop(&mut self) {
-        // SAFETY: owned.
-        unsafe { sys::rd_kafka_topic_partition_list_destroy(self.0) }
-    }
-}
-
 /// A connection to a Kafka cluster: consumer or producer.
 pub(crate) struct Client {
     rk: *mut sys::rd_kafka_t,
@@ -200,8 +160,10 @@ pub(crate) struct Client {
     pub servers: String,
 }
 
-// SAFETY: librdkafka's handles may be used from any thread; Shared is behind locks.
+// SAFETY: librdkafka's handles may be used from any thread, by several at once; Shared is behind locks.
 unsafe impl Send for Client {}
+// SAFETY: as above.
+unsafe impl Sync for Client {}
 
 impl Client {
     pub fn consumer(config: Config, servers: &str) -> Result<Self> {
@@ -268,6 +230,9 @@ impl Client {
         }
         let read = |slot: &Mutex<Option<String>>| slot.lock().ok().and_then(|s| s.clone());
         if let Some(text) = read(&self.shared.fatal) {
+            if self.shared.fenced.load(Ordering::Acquire) {
+                return Err(super::transaction::fenced(&text));
+            }
             return Err(Error::runtime(format!("Kafka client failed: {text}")));
         }
         let count = self.shared.undelivered_count.load(Ordering::Relaxed);
@@ -280,7 +245,7 @@ impl Client {
         unsafe { sys::rd_kafka_poll(self.rk, timeout_ms(timeout)) };
     }
 
-    fn fail(&self, what: &str, code: Code) -> Error {
+    pub(super) fn fail(&self, what: &str, code: Code) -> Error {
         let detail = self.last_error().map(|e| format!(": {e}")).unwrap_or_default();
         match code {
             Code::RD_KAFKA_RESP_ERR__TRANSPORT | Code::RD_KAFKA_RESP_ERR__TIMED_OUT | Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => {
@@ -353,22 +318,9 @@ impl Client {
         }
         let list = List::new(wanted)?;
         // SAFETY: handle and list are valid.
-        match unsafe { sys::rd_kafka_offsets_for_times(self.rk, list.0, timeout_ms(timeout)) } {
+        match unsafe { sys::rd_kafka_offsets_for_times(self.rk, list.raw, timeout_ms(timeout)) } {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR => list.read(),
             code => Err(self.fail("reading offsets", code)),
-        }
-    }
-
-    /// The group's committed offsets; negative where there is none.
-    ///
-    /// # Errors
-    /// If the coordinator does not answer within `timeout`.
-    pub fn committed(&self, partitions: &[TopicOffset], timeout: Duration) -> Result<Vec<TopicOffset>> {
-        let list = List::new(partitions)?;
-        // SAFETY: handle and list are valid.
-        match unsafe { sys::rd_kafka_committed(self.rk, list.0, timeout_ms(timeout)) } {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR => list.read(),
-            code => Err(self.fail("reading the group's committed offsets", code)),
         }
     }
 
@@ -377,7 +329,7 @@ impl Client {
         let list = List::new(offsets)?;
         // SAFETY: handle and list are valid; an error object is ours to release.
         unsafe {
-            let error = sys::rd_kafka_incremental_assign(self.rk, list.0);
+            let error = sys::rd_kafka_incremental_assign(self.rk, list.raw);
             if error.is_null() {
                 return Ok(());
             }
@@ -391,18 +343,8 @@ impl Client {
     pub fn pause(&self, partition: &TopicOffset) -> Result<()> {
         let list = List::new(std::slice::from_ref(partition))?;
         // SAFETY: handle and list are valid.
-        unsafe { sys::rd_kafka_pause_partitions(self.rk, list.0) };
+        unsafe { sys::rd_kafka_pause_partitions(self.rk, list.raw) };
         Ok(())
-    }
-
-    /// Commits offsets of the group; does not wait for the answer.
-    pub fn commit(&self, offsets: &[TopicOffset]) -> Result<()> {
-        let list = List::new(offsets)?;
-        // SAFETY: handle and list are valid.
-        match unsafe { sys::rd_kafka_commit(self.rk, list.0, 1) } {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-            code => Err(self.fail("committing offsets", code)),
-        }
     }
 
     /// The end of a partition as of the last fetch.

@@ -2,8 +2,30 @@
 
 pub(crate) mod client;
 pub(crate) mod jaas;
+pub(crate) mod offsets;
 pub(crate) mod producer;
 pub(crate) mod properties;
 pub(crate) mod rows;
 pub(crate) mod start;
 pub(crate) mod table;
+pub(crate) mod transaction;
+
+use crate::{CommittedOffset, PartitionOffset};
+use offsets::TopicOffset;
+
+fn offset(o: &PartitionOffset) -> TopicOffset {
+    TopicOffset { topic: o.topic.clone(), partition: o.partition, offset: o.offset }
+}
+
+/// As the client takes them.
+pub(crate) fn with_metadata(offsets: &[CommittedOffset]) -> Vec<(TopicOffset, String)> {
+    offsets.iter().map(|c| (offset(&c.at), c.metadata.clone())).collect()
+}
+
+/// As the client answers; without partitions that have none.
+pub(crate) fn committed(found: Vec<(TopicOffset, String)>) -> Vec<CommittedOffset> {
+    let found = found.into_iter().filter(|(o, _)| o.offset >= 0);
+    found
+        .map(|(o, metadata)| CommittedOffset { at: PartitionOffset { topic: o.topic, partition: o.partition, offset: o.offset }, metadata })
+        .collect()
+}

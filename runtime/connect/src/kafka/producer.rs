@@ -1,6 +1,8 @@
 //! A producer: records go to librdkafka's queue; it sends them in batches.
 
 use std::ffi::{CString, c_void};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::bindings as sys;
@@ -9,6 +11,7 @@ use sys::rd_kafka_resp_err_t as Code;
 
 use super::client::{Client, describe};
 use super::properties::{Properties, Role};
+use super::transaction::Transaction;
 
 /// librdkafka's choice of a partition.
 pub(crate) const ANY_PARTITION: i32 = -1;
@@ -16,7 +19,9 @@ pub(crate) const ANY_PARTITION: i32 = -1;
 pub(crate) struct Producer {
     /// Released before the client.
     topics: Vec<(String, Topic)>,
-    client: Client,
+    client: Arc<Client>,
+    /// Of the transaction that records go into.
+    dirty: Option<Arc<AtomicBool>>,
     patience: Duration,
     unserved: usize,
 }
@@ -48,7 +53,12 @@ pub(crate) struct Outgoing<'a> {
 impl Producer {
     pub fn new(properties: &Properties, servers: &str, patience: Duration) -> Result<Self> {
         let client = Client::producer(properties.config(Role::Producer, &[])?, servers)?;
-        Ok(Self { topics: vec![], client, patience, unserved: 0 })
+        Ok(Self { topics: vec![], client: Arc::new(client), dirty: None, patience, unserved: 0 })
+    }
+
+    /// Writes into the transaction of a job.
+    pub fn within(transaction: &Transaction, patience: Duration) -> Self {
+        Self { topics: vec![], client: transaction.client.clone(), dirty: Some(transaction.dirty.clone()), patience, unserved: 0 }
     }
 
     /// A topic to write to, and how many partitions it has. Asking for it creates it where the brokers are set so.
@@ -92,6 +102,9 @@ impl Producer {
     /// If an earlier record was not taken, or this one cannot be (too large).
     pub fn send(&mut self, topic: usize, record: &Outgoing<'_>) -> Result<()> {
         self.unserved += 1;
+        if let Some(dirty) = &self.dirty {
+            dirty.store(true, Ordering::Relaxed);
+        }
         if self.unserved >= 1000 {
             self.unserved = 0;
             self.client.serve(Duration::ZERO)?;

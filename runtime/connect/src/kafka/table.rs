@@ -32,6 +32,8 @@ pub(crate) struct KafkaTable {
     pub partitioner: Partitioner,
     pub guarantee: &'static str,
     /// `sink.buffer-flush.*`: rows and time.
+    /// `sink.transactional-id-prefix`
+    pub transactional_prefix: Option<String>,
     pub buffer: Option<(usize, Duration)>,
     /// Records that cannot be read go there, if given.
     pub dead_letters: Option<String>,
@@ -116,6 +118,7 @@ impl KafkaTable {
             upsert,
             partitioner,
             guarantee,
+            transactional_prefix: options.string("sink.transactional-id-prefix").map(str::to_owned),
             buffer: buffer(&options, upsert)?,
             dead_letters: options.string("scan.dead-letter-topic").map(str::to_owned),
             patience: Duration::from_millis(patience.unwrap_or(30_000)),
@@ -275,7 +278,11 @@ fn topics(options: &Options<'_>, upsert: bool) -> Result<Topics> {
 fn sink_options(options: &Options<'_>, formats: &Formats, upsert: bool) -> Result<(&'static str, Partitioner)> {
     let guarantee = options.choice("sink.delivery-guarantee", &["at-least-once", "none", "exactly-once"])?;
     // They have a meaning with exactly-once only, as in Flink.
-    options.get("sink.transactional-id-prefix");
+    if options.string("sink.transactional-id-prefix").is_none_or(|p| p.trim().is_empty()) && guarantee == "exactly-once" {
+        let option = options.required("sink.delivery-guarantee")?;
+        let message = format!("table '{}': exactly-once needs the option 'sink.transactional-id-prefix'", options.table.name);
+        return Err(Error::plan(message).at(option.value_span).hint("a name that no other application on the Kafka cluster uses"));
+    }
     options.choice("sink.transaction-naming-strategy", &["incrementing", "pooling"])?;
     if upsert {
         return Ok((guarantee, Partitioner::Default));

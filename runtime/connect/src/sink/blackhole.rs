@@ -7,7 +7,7 @@ use crate::options::Options;
 use crate::registry::SinkFactory;
 use crate::{Sink, SinkInfo, TableSpec};
 
-pub(crate) const FACTORY: SinkFactory = SinkFactory { info, open: |table, _| info(table).map(|_| Box::new(Blackhole) as Box<dyn Sink>) };
+pub(crate) const FACTORY: SinkFactory = SinkFactory { info, open: |table, _, _| info(table).map(|_| Box::new(Blackhole) as Box<dyn Sink>) };
 
 fn info(table: &TableSpec) -> Result<SinkInfo> {
     let options = Options::new(table)?;

@@ -10,7 +10,7 @@ use sluice_format::{Encoder, FormatContext, Records, Schema};
 use crate::columns;
 use crate::registry::SinkFactory;
 use crate::source::filesystem::FileTable;
-use crate::{Sink, SinkInfo, TableSpec};
+use crate::{Sink, SinkInfo, TableSpec, Transactions};
 
 pub(crate) const FACTORY: SinkFactory = SinkFactory { info, open };
 
@@ -21,7 +21,7 @@ fn info(table: &TableSpec) -> Result<SinkInfo> {
     Ok(SinkInfo { changelog: format.changelog, delete_by_key: format.delete_by_key, guarantee: "at-least-once" })
 }
 
-fn open(table: &TableSpec, time_zone: chrono_tz::Tz) -> Result<Box<dyn Sink>> {
+fn open(table: &TableSpec, time_zone: chrono_tz::Tz, _transactions: &Transactions) -> Result<Box<dyn Sink>> {
     let files = FileTable::new(table)?;
     let failed = |e: std::io::Error| Error::runtime(format!("cannot create folder {}: {e}", files.path.display()));
     std::fs::create_dir_all(&files.path).map_err(failed)?;
@@ -118,7 +118,7 @@ mod tests {
             files.sort();
             files.iter().map(|f| std::fs::read_to_string(f).unwrap()).collect::<Vec<_>>()
         };
-        let mut sink = open(&spec, chrono_tz::Tz::UTC).unwrap();
+        let mut sink = open(&spec, chrono_tz::Tz::UTC, &Transactions::default()).unwrap();
         let batch = Batch::new(vec![Arc::new(StringArray::from(vec!["a", "b"]))], 2);
         sink.write(&batch).unwrap();
         assert!(visible().is_empty());

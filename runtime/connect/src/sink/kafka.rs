@@ -13,10 +13,10 @@ use crate::kafka::producer::{Outgoing, Producer};
 use crate::kafka::properties::Role;
 use crate::kafka::table::{KafkaTable, Partitioner, writable_metadata};
 use crate::registry::SinkFactory;
-use crate::{Sink, SinkInfo, TableSpec};
+use crate::{Sink, SinkInfo, TableSpec, Transactions};
 
-pub(crate) const FACTORY: SinkFactory = SinkFactory { info: |t| info(t, false), open: |t, z| open(t, z, false) };
-pub(crate) const UPSERT_FACTORY: SinkFactory = SinkFactory { info: |t| info(t, true), open: |t, z| open(t, z, true) };
+pub(crate) const FACTORY: SinkFactory = SinkFactory { info: |t| info(t, false), open: |t, z, x| open(t, z, x, false) };
+pub(crate) const UPSERT_FACTORY: SinkFactory = SinkFactory { info: |t| info(t, true), open: |t, z, x| open(t, z, x, true) };
 
 fn info(spec: &TableSpec, upsert: bool) -> Result<SinkInfo> {
     let table = KafkaTable::new(spec, upsert)?;
@@ -25,11 +25,6 @@ fn info(spec: &TableSpec, upsert: bool) -> Result<SinkInfo> {
     let format = sluice_format::write_info(&table.value, keyed)?;
     if let Some(key) = &table.key {
         sluice_format::write_info(key, keyed)?;
-    }
-    if table.guarantee == "exactly-once" {
-        return Err(Error::unsupported("'sink.delivery-guarantee' = 'exactly-once'")
-            .at(spec.options.iter().find(|o| o.key == "sink.delivery-guarantee").map_or(spec.span, |o| o.value_span))
-            .hint("use 'at-least-once'"));
     }
     if table.topic().is_none() && !spec.metadata.iter().any(|m| m.key == "topic" && !m.is_virtual) {
         let message =
@@ -50,7 +45,7 @@ fn info(spec: &TableSpec, upsert: bool) -> Result<SinkInfo> {
     Ok(SinkInfo { changelog: format.changelog, delete_by_key: format.delete_by_key, guarantee: table.guarantee })
 }
 
-fn open(spec: &TableSpec, time_zone: chrono_tz::Tz, upsert: bool) -> Result<Box<dyn Sink>> {
+fn open(spec: &TableSpec, time_zone: chrono_tz::Tz, transactions: &Transactions, upsert: bool) -> Result<Box<dyn Sink>> {
     info(spec, upsert)?;
     let table = KafkaTable::new(spec, upsert)?;
     table.report_ignored(spec, Role::Producer);
@@ -60,7 +55,11 @@ fn open(spec: &TableSpec, time_zone: chrono_tz::Tz, upsert: bool) -> Result<Box<
         None => None,
     };
     let value = sluice_format::encoder(table.value.clone(), table.value_schema(spec), context)?;
-    let mut producer = Producer::new(&table.producer, &table.servers, table.patience)?;
+    let mut producer = match (table.guarantee, &transactions.0) {
+        ("exactly-once", Some(transaction)) => Producer::within(transaction, table.patience),
+        ("exactly-once", None) => return Err(Error::runtime("an exactly-once table is written without a transaction")),
+        _ => Producer::new(&table.producer, &table.servers, table.patience)?,
+    };
     let (topic, partitions) = match table.topic() {
         Some(name) => producer.topic(name).map(|(t, p)| (Some(t), p))?,
         None => (None, 0),
@@ -85,7 +84,7 @@ fn open(spec: &TableSpec, time_zone: chrono_tz::Tz, upsert: bool) -> Result<Box<
         keys: Records::default(),
         values: Records::default(),
         patience,
-        wait_at_flush: table.guarantee != "none",
+        guarantee: table.guarantee,
     }))
 }
 
@@ -137,7 +136,7 @@ struct KafkaSink {
     keys: Records,
     values: Records,
     patience: Duration,
-    wait_at_flush: bool,
+    guarantee: &'static str,
 }
 
 impl KafkaSink {
@@ -266,7 +265,12 @@ impl Sink for KafkaSink {
     /// Also empties the buffer: what is committed must not depend on it (Flink's `ReducingUpsertWriter` flushes at a checkpoint, too).
     fn flush(&mut self, end: bool) -> Result<()> {
         self.drain()?;
-        if self.wait_at_flush || end { self.producer.flush(self.patience) } else { Ok(()) }
+        match self.guarantee {
+            // The transaction's commit waits for what all sinks have written.
+            "exactly-once" => Ok(()),
+            "none" if !end => Ok(()),
+            _ => self.producer.flush(self.patience),
+        }
     }
 
     fn tick(&mut self, now: Millis) -> Result<()> {

@@ -10,7 +10,7 @@ use sluice_format::ChangelogMode;
 
 use crate::options::Options;
 use crate::registry::SinkFactory;
-use crate::{Sink, SinkInfo, TableSpec};
+use crate::{Sink, SinkInfo, TableSpec, Transactions};
 
 pub(crate) const FACTORY: SinkFactory = SinkFactory { info, open };
 
@@ -28,7 +28,7 @@ fn info(table: &TableSpec) -> Result<SinkInfo> {
     Ok(SinkInfo { changelog: ChangelogMode::All, delete_by_key: false, guarantee: "none" })
 }
 
-fn open(table: &TableSpec, _time_zone: chrono_tz::Tz) -> Result<Box<dyn Sink>> {
+fn open(table: &TableSpec, _time_zone: chrono_tz::Tz, _transactions: &Transactions) -> Result<Box<dyn Sink>> {
     let (prefix, standard_error) = read(table)?;
     let types = table.physical.iter().map(|f| f.ty.clone()).collect();
     Ok(Box::new(Print { prefix, standard_error, types, text: String::new() }))

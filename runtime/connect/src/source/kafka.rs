@@ -19,7 +19,10 @@ use crate::kafka::table::{KafkaTable, Topics, record_metadata};
 use crate::options::closest;
 use crate::progress::{Progress, RecordEnd};
 use crate::registry::SourceFactory;
-use crate::{Malformed, ScanRequest, Share, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
+use crate::kafka::{self, transaction::cluster};
+use crate::{
+    CommittedOffset, ConsumerGroup, Malformed, PartitionOffset, ScanRequest, Share, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec,
+};
 
 pub(crate) const FACTORY: SourceFactory =
     SourceFactory { info: |t| info(t, false), metadata: |t| metadata(t, false), open: |t, r| open(t, r, false), splits: true };
@@ -76,13 +79,16 @@ fn open(spec: &TableSpec, request: &ScanRequest, upsert: bool) -> Result<Box<dyn
     if request.force_bounded && table.stop == Stop::Never {
         table.stop = Stop::Latest;
     }
+    if table.group.is_none() {
+        table.group.clone_from(&request.group);
+    }
     table.report_ignored(spec, Role::Consumer);
     let reset = table.start.reset(table.consumer.get("auto.offset.reset"));
     // Partitions are assigned by hand, but librdkafka wants a group's name all the same; nothing is committed to this one.
     let unnamed = format!("sluice-{:016x}", rand::random::<u64>());
     let mut more = vec![("auto.offset.reset", reset)];
-    if table.group.is_none() {
-        more.push(("group.id", &unnamed));
+    if table.consumer.get("group.id").is_none() {
+        more.push(("group.id", table.group.as_deref().unwrap_or(&unnamed)));
     }
     let config = table.consumer.config(Role::Consumer, &more)?;
     let dead_letters = match &table.dead_letters {
@@ -504,10 +510,35 @@ impl Source for KafkaSource {
         Ok(())
     }
 
+    fn group(&self) -> Option<ConsumerGroup> {
+        Some(ConsumerGroup { cluster: cluster(&self.table.servers), name: self.table.group.clone()? })
+    }
+
+    fn offsets(&self) -> Vec<PartitionOffset> {
+        let offset = |(i, p): (usize, &Partition)| PartitionOffset {
+            topic: p.topic.clone(),
+            partition: p.id,
+            offset: self.progress.position(i as u32),
+        };
+        self.partitions.iter().enumerate().map(offset).collect()
+    }
+
+    fn committed(&mut self) -> Result<Vec<CommittedOffset>> {
+        let at: Vec<_> =
+            self.partitions.iter().map(|p| TopicOffset { topic: p.topic.clone(), partition: p.id, offset: 0 }).collect();
+        Ok(kafka::committed(self.client.committed_metadata(&at, self.table.patience)?))
+    }
+
+    fn commit_offsets(&mut self, offsets: &[CommittedOffset]) -> Result<bool> {
+        self.client.commit_wait(&kafka::with_metadata(offsets))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.dead_letters.as_ref().map_or(Ok(()), |(producer, _)| producer.flush(self.table.patience))
+    }
+
     fn commit(&mut self) -> Result<()> {
-        if let Some((producer, _)) = &self.dead_letters {
-            producer.flush(self.table.patience)?;
-        }
+        self.flush()?;
         if self.table.group.is_none() {
             return Ok(());
         }

@@ -20,7 +20,7 @@ use sluice_batch::{Batch, Datum, Error, EvalContext, Expr, Millis, Result, SqlTy
 use crate::group_index::GroupIndex;
 use crate::rows::RowCodec;
 use crate::spec::MatchSpec;
-use crate::state::{SnapshotReader, SnapshotWriter, key_prefix};
+use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, key_prefix};
 use crate::time::to_millis;
 use crate::{Operator, Output};
 use condition::{Args, Condition, Prefixes, Slot, View};
@@ -225,6 +225,7 @@ impl MatchRecognize {
 
     /// Tries the starts of a key with the rows that are there.
     fn drain(&mut self, slot: u32, time: Millis, context: &EvalContext) -> Result<()> {
+        self.index.map_mut().touch(slot);
         let key = &mut self.keys[slot as usize];
         let Some(first) = key.rows.front().map(|r| r.1) else {
             return Ok(());
@@ -381,6 +382,14 @@ impl Operator for MatchRecognize {
 
     fn state_bytes(&self) -> usize {
         self.chunks.bytes() + self.index.map().memory() + self.waiting.len() * size_of::<Waiting>()
+    }
+
+    fn track_changes(&mut self) {
+        self.index.map_mut().track();
+    }
+
+    fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
+        self.write_changes(out)
     }
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {

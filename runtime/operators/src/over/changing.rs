@@ -12,7 +12,7 @@ use crate::aggregates::rows_equal;
 use crate::group_index::KeyMap;
 use crate::rows::RowCodec;
 use crate::spec::OverSpec;
-use crate::state::{SnapshotReader, SnapshotWriter, key_prefix, put_bytes, take_i64, take_row};
+use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, key_prefix, prefix, put_bytes, take_i64, take_row};
 use crate::{Operator, Output};
 
 pub struct ChangingOver {
@@ -41,6 +41,19 @@ struct Entry {
 }
 
 impl ChangingOver {
+    /// Gives the rows of a partition as they stand in a snapshot.
+    fn encode(&self, slot: u32, mut put: impl FnMut(Vec<u8>, Vec<u8>)) {
+        let partition = &self.partitions[slot as usize];
+        for (i, entry) in partition.rows.iter().enumerate() {
+            let mut key = prefix(self.map.key(slot));
+            put_bytes(&mut key, &entry.sort);
+            key.extend_from_slice(&(i as u64).to_be_bytes());
+            let mut value = partition.changed.to_be_bytes().to_vec();
+            value.extend_from_slice(&entry.row);
+            put(key, value);
+        }
+    }
+
     pub fn new(spec: OverSpec, extent: Extent) -> Result<Self> {
         if extent.is_bounded() {
             return Err(Error::plan("OVER windows that are not ordered by a time attribute must start with UNBOUNDED PRECEDING"));
@@ -172,6 +185,7 @@ impl Operator for ChangingOver {
             if self.partitions.len() <= slot as usize {
                 self.partitions.resize_with(slot as usize + 1, Partition::default);
             }
+            self.map.touch(slot);
             self.change(slot, kind, sort.get(row), rows.get(row), out)?;
         }
         Ok(())
@@ -202,18 +216,23 @@ impl Operator for ChangingOver {
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
         for slot in self.map.slots() {
-            let partition = &self.partitions[slot as usize];
-            for (i, entry) in partition.rows.iter().enumerate() {
-                let mut key = vec![];
-                put_bytes(&mut key, self.map.key(slot));
-                put_bytes(&mut key, &entry.sort);
-                key.extend_from_slice(&(i as u64).to_be_bytes());
-                let mut value = partition.changed.to_be_bytes().to_vec();
-                value.extend_from_slice(&entry.row);
-                out.put("rows", key, value);
-            }
+            self.encode(slot, |key, value| out.put("rows", key, value));
         }
         Ok(())
+    }
+
+    fn track_changes(&mut self) {
+        self.map.track();
+    }
+
+    fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
+        let Some((gone, slots)) = self.map.take_changes() else { return Ok(false) };
+        gone.iter().for_each(|key| out.delete_prefix("rows", prefix(key)));
+        for slot in slots {
+            out.delete_prefix("rows", prefix(self.map.key(slot)));
+            self.encode(slot, |key, value| out.put("rows", key, value));
+        }
+        Ok(true)
     }
 
     fn shard_key<'k>(&self, _table: &str, key: &'k [u8]) -> Result<&'k [u8]> {

@@ -1,0 +1,64 @@
+//! Which parts of an operator's state have changed since the last commit.
+
+/// Slots that have changed, and keys that are gone.
+#[derive(Default)]
+pub struct Tracker {
+    /// By slot.
+    dirty: Vec<bool>,
+    /// Slots that are or were dirty.
+    slots: Vec<u32>,
+    gone: Vec<Box<[u8]>>,
+}
+
+impl Tracker {
+    #[inline]
+    pub fn touch(&mut self, slot: u32) {
+        let at = slot as usize;
+        if self.dirty.len() <= at {
+            self.dirty.resize(at + 1, false);
+        }
+        if !std::mem::replace(&mut self.dirty[at], true) {
+            self.slots.push(slot);
+        }
+    }
+
+    /// The slot holds nothing any more; what it held was known by `key`.
+    pub fn remove(&mut self, slot: u32, key: Box<[u8]>) {
+        self.leave(slot);
+        self.gone.push(key);
+    }
+
+    /// The slot holds nothing any more; what it held is elsewhere.
+    pub fn leave(&mut self, slot: u32) {
+        if let Some(dirty) = self.dirty.get_mut(slot as usize) {
+            *dirty = false;
+        }
+    }
+
+    /// Keys that are gone and slots that have changed, each once, since the last call.
+    pub fn take(&mut self) -> (Vec<Box<[u8]>>, Vec<u32>) {
+        let mut slots = std::mem::take(&mut self.slots);
+        // One that was left and touched again is there twice: the flag falls at the first.
+        slots.retain(|s| std::mem::take(&mut self.dirty[*s as usize]));
+        (std::mem::take(&mut self.gone), slots)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_change_is_told_once() {
+        let mut t = Tracker::default();
+        [3, 1, 3].into_iter().for_each(|s| t.touch(s));
+        t.remove(3, (*b"three").into());
+        t.touch(3);
+        t.touch(5);
+        t.leave(5);
+        assert_eq!(t.take(), (vec![(*b"three").into()], vec![3, 1]));
+        assert_eq!(t.take(), (vec![], vec![]));
+        t.touch(1);
+        assert_eq!(t.take().1, [1]);
+    }
+}

@@ -1,0 +1,230 @@
+//! Recovery: what the last commit record says is read, given back, and everything that it does not name is deleted.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use sluice_batch::{Error, Result, fail};
+use sluice_connect::{CommittedOffset, TableSpec, Transactions};
+use sluice_operators::spec::OperatorSpec;
+use sluice_plan::{Graph, NodeKind};
+use sluice_state::checkpoints::{Checkpoints, Record};
+use sluice_state::{Layout, OperatorState, Savepoint, SourceState, storage};
+
+use super::commit::{Committer, Keeper, default_group, inputs, inputs_mut};
+use super::{JobOptions, Part};
+
+/// Ends what an earlier instance of the job has begun to write.
+///
+/// # Errors
+/// As [`Transactions::open`].
+pub fn open_transactions(graph: &Graph, options: &JobOptions) -> Result<Transactions> {
+    Transactions::open(&sinks(graph), &options.name, options.commit_interval)
+}
+
+/// The tables that a job writes.
+fn sinks(graph: &Graph) -> Vec<&TableSpec> {
+    graph.nodes.iter().filter_map(|n| if let NodeKind::Sink { table } = &n.kind { Some(table) } else { None }).collect()
+}
+
+/// The consumer group of tables that name none; without one nothing is committed for them.
+pub fn group(graph: &Graph, options: &JobOptions, transactions: &Transactions) -> Option<String> {
+    can_last(graph, options, transactions).then(|| default_group(&options.name))
+}
+
+/// Whether a restart may go on where the job was: only what writes into tables does; rows of a SELECT go to someone who was not there.
+fn can_last(graph: &Graph, options: &JobOptions, transactions: &Transactions) -> bool {
+    let writes = graph.nodes.iter().all(|n| !matches!(n.kind, NodeKind::Client));
+    writes && (options.checkpoint_dir.is_some() || transactions.cluster().is_some())
+}
+
+/// What commits the job, and what it goes on from: its last commit, or the savepoint it is to start from. Sources and sinks are open.
+///
+/// # Errors
+/// If the record or the state cannot be read, is of another job, or has no place in this one.
+pub fn find(
+    graph: &Graph,
+    options: &JobOptions,
+    parts: &mut [Part<'_>],
+    transactions: &Transactions,
+) -> Result<(Committer, Option<Savepoint>)> {
+    fail::point("transactions-begun");
+    let keeper = keeper(graph, options, parts, transactions);
+    let mut checkpoints = match (&keeper, &options.checkpoint_dir) {
+        (Keeper::None, _) | (_, None) => None,
+        (_, Some(directory)) => Some(Checkpoints::new(storage::open(directory, &options.name)?, &options.name)),
+    };
+    let found = find_record(&keeper, options, parts, transactions, checkpoints.as_ref())?;
+    let generation = found.as_ref().map_or(0, |f| f.record.generation) + 1;
+    let savepoint = options.restored_from.as_deref().map(|path| format!("{:016x}", hash(path)));
+    // A job that goes on after a crash is started with the savepoint that it once began with.
+    let anew = savepoint.is_some() && found.as_ref().is_none_or(|f| f.record.savepoint != savepoint);
+    let epoch = found.as_ref().map_or(0, |f| f.record.epoch);
+    let (restored, record) = match (&options.restore, &found) {
+        (Some(restore), _) if anew => {
+            if let Some(checkpoints) = &mut checkpoints {
+                checkpoints.start_over(generation);
+            }
+            (Some(restore.clone()), Record { savepoint, ..Record::default() })
+        }
+        (_, None) => {
+            if let Some(checkpoints) = &mut checkpoints {
+                checkpoints.load(None, generation)?;
+                checkpoints.clean()?;
+            }
+            (None, Record::default())
+        }
+        (_, Some(found)) => (Some(load(graph, options, found, generation, &mut checkpoints, &keeper)?), found.record.clone()),
+    };
+    fail::point("state-loaded");
+    let record = Record { pipeline: options.name.clone(), generation, epoch, sources: vec![], at: Default::default(), ..record };
+    let committer = Committer {
+        pipeline_name: options.name.clone(),
+        keeper,
+        checkpoints,
+        transactions: transactions.clone(),
+        record,
+        // What these have now is not what was written: they write it again.
+        written: restored.iter().flat_map(|s| &s.operators).map(|o| (o.identity.clone(), 0)).collect(),
+        positions: None,
+        recorded: Instant::now(),
+    };
+    Ok((committer, restored))
+}
+
+/// Where this job's record stands.
+fn keeper(graph: &Graph, options: &JobOptions, parts: &[Part<'_>], transactions: &Transactions) -> Keeper {
+    if !can_last(graph, options, transactions) {
+        return Keeper::None;
+    }
+    let keeper = match transactions.cluster() {
+        Some(cluster) => Keeper::Transaction { cluster },
+        None => match inputs(parts).find_map(|i| i.source.group()) {
+            Some(group) => Keeper::Group(group),
+            None => Keeper::File,
+        },
+    };
+    let values = graph.nodes.iter().any(|n| matches!(n.kind, NodeKind::Values { .. }));
+    let needs_files = !is_stateless(graph) || values || !inputs(parts).all(|i| keeper.keeps(i));
+    if needs_files && options.checkpoint_dir.is_none() {
+        tracing::warn!(
+            "outputs are written in transactions, but a restart does not go on with the job's state: set 'execution.checkpointing.dir'"
+        );
+        return Keeper::None;
+    }
+    keeper
+}
+
+/// Operators without state need no state files.
+fn is_stateless(graph: &Graph) -> bool {
+    use OperatorSpec as O;
+    graph.nodes.iter().all(|n| match &n.kind {
+        NodeKind::Operator(spec) => matches!(
+            spec,
+            O::Calc { .. } | O::Unnest(_) | O::DropUpdateBefore | O::ConstraintEnforcer(_) | O::Union | O::Expand(_)
+        ),
+        _ => true,
+    })
+}
+
+/// The newest record, and the offsets that belong to it.
+struct Found {
+    record: Record,
+    /// By source: its identity and the offsets, if the record keeps it.
+    offsets: Vec<(String, Vec<CommittedOffset>)>,
+}
+
+fn find_record(
+    keeper: &Keeper,
+    options: &JobOptions,
+    parts: &mut [Part<'_>],
+    transactions: &Transactions,
+    checkpoints: Option<&Checkpoints>,
+) -> Result<Option<Found>> {
+    let mut offsets = vec![];
+    let mut records = vec![];
+    match keeper {
+        Keeper::None => return Ok(None),
+        Keeper::File => records.extend(checkpoints.map(Checkpoints::read_record).transpose()?.flatten()),
+        Keeper::Group(_) | Keeper::Transaction { .. } => {
+            for input in inputs_mut(parts).filter(|i| keeper.keeps(i)) {
+                offsets.push((input.identity.clone(), input.source.committed()?));
+            }
+            let of_offset = |c: &CommittedOffset| serde_json::from_str::<Record>(&c.metadata).ok();
+            records.extend(offsets.iter().flat_map(|(_, o)| o).filter_map(of_offset));
+            if offsets.is_empty() && matches!(keeper, Keeper::Transaction { .. }) {
+                let anchored = transactions.anchored(&default_group(&options.name))?;
+                records.extend(anchored.and_then(|c| serde_json::from_str::<Record>(&c.metadata).ok()));
+            }
+        }
+    }
+    let Some(record) = records.into_iter().max_by_key(|r| (r.epoch, r.generation)) else { return Ok(None) };
+    if record.pipeline != options.name {
+        return Err(Error::runtime(format!(
+            "the consumer group holds the commits of the pipeline '{}', not of '{}'",
+            record.pipeline, options.name
+        ))
+        .hint("give each pipeline a 'properties.group.id' of its own, or the 'pipeline.name' that it had"));
+    }
+    Ok(Some(Found { record, offsets }))
+}
+
+/// What a record says, as a savepoint would.
+fn load(
+    graph: &Graph,
+    options: &JobOptions,
+    found: &Found,
+    generation: u64,
+    checkpoints: &mut Option<Checkpoints>,
+    keeper: &Keeper,
+) -> Result<Savepoint> {
+    let loaded = match checkpoints {
+        Some(checkpoints) => {
+            checkpoints.load(Some(&found.record), generation)?
+        }
+        None if found.record.snapshot.is_some() => {
+            return Err(Error::runtime("the last commit has state, but 'execution.checkpointing.dir' is not set"));
+        }
+        None => Default::default(),
+    };
+    let of_record = found.record.sources.iter();
+    let sources: Vec<SourceState> = match keeper {
+        Keeper::File => of_record.cloned().map(SourceState::from).collect(),
+        _ => loaded.sources,
+    };
+    let layouts = |operators: &[OperatorState]| -> BTreeMap<String, Layout> {
+        operators.iter().map(|o| (o.identity.clone(), o.layout.clone())).collect()
+    };
+    let before = layouts(&loaded.operators);
+    // The SQL may be another one than that of the last commit.
+    let state = Savepoint { sql: String::new(), sources, operators: loaded.operators };
+    let mut state = crate::savepoint::adapt(graph, state, options.allow_non_restored)?;
+    if let Some(checkpoints) = checkpoints {
+        match layouts(&state.operators) == before {
+            true => checkpoints.clean()?,
+            // What is upon the old files would not mean the same.
+            false => checkpoints.start_over(generation),
+        }
+    }
+    let sources = &mut state.sources;
+    for source in sources.iter_mut().filter(|s| found.offsets.iter().any(|(i, _)| *i == s.identity)) {
+        source.positions.clear();
+    }
+    for (identity, offsets) in found.offsets.iter().filter(|(_, o)| !o.is_empty()) {
+        let position = |c: &CommittedOffset| {
+            let shared = serde_json::from_str::<Record>(&c.metadata).ok().and_then(|r| r.at.get(identity).copied());
+            (format!("{}-{}", c.at.topic, c.at.partition), shared.unwrap_or(c.at.offset).to_string())
+        };
+        let positions: Vec<_> = offsets.iter().map(position).collect();
+        match sources.iter_mut().find(|s| s.identity == *identity) {
+            // Tasks share the partitions of a source.
+            Some(source) => source.positions.extend(positions),
+            None => sources.push(SourceState { identity: identity.clone(), table: String::new(), positions, watermark: None, sinks: vec![] }),
+        }
+    }
+    tracing::info!("going on from commit {} of generation {}", found.record.epoch, found.record.generation);
+    Ok(state)
+}
+
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}

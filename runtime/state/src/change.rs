@@ -1,0 +1,179 @@
+//! Changes of state between two commits, and what they make of it.
+
+use std::collections::BTreeMap;
+
+use sluice_batch::{Error, Result};
+
+use crate::{Layout, OperatorState, Tables};
+
+/// What happens to a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    Put,
+    Delete,
+    /// All keys that begin with the given one.
+    DeletePrefix,
+}
+
+impl Op {
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// # Errors
+    /// If this version does not know the code.
+    pub fn of_code(code: u8) -> Result<Self> {
+        [Op::Put, Op::Delete, Op::DeletePrefix]
+            .into_iter()
+            .find(|o| o.code() == code)
+            .ok_or_else(|| Error::runtime(format!("a state file has the operation {code}, which this version does not know")))
+    }
+}
+
+/// One change: operation, key, value (empty unless put).
+pub type Change = (Op, Vec<u8>, Vec<u8>);
+
+/// Changes of one operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorChanges {
+    pub identity: String,
+    /// The operator's name, for people.
+    pub kind: String,
+    /// What the bytes mean.
+    pub layout: Layout,
+    /// Its tables are emptied first: the changes are all it has.
+    pub whole: bool,
+    /// By table, in order.
+    pub tables: BTreeMap<String, Vec<Change>>,
+}
+
+impl OperatorChanges {
+    /// A state as the changes that make it from nothing.
+    pub fn all_of(state: OperatorState) -> Self {
+        let puts = |rows: Vec<(Vec<u8>, Vec<u8>)>| rows.into_iter().map(|(k, v)| (Op::Put, k, v)).collect();
+        let tables = state.tables.into_iter().map(|(name, rows)| (name, puts(rows))).collect();
+        Self { identity: state.identity, kind: state.kind, layout: state.layout, whole: true, tables }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.tables.values().map(Vec::len).sum()
+    }
+}
+
+/// A state that changes are applied to.
+#[derive(Default)]
+pub struct Accumulated {
+    operators: Vec<Operator>,
+}
+
+struct Operator {
+    identity: String,
+    kind: String,
+    layout: Layout,
+    tables: BTreeMap<String, Table>,
+}
+
+/// A table as its operator wrote it as long as it only writes all of it; by key once it writes changes.
+enum Table {
+    Written(Vec<(Vec<u8>, Vec<u8>)>),
+    ByKey(BTreeMap<Vec<u8>, Vec<u8>>),
+}
+
+impl Table {
+    fn by_key(&mut self) -> &mut BTreeMap<Vec<u8>, Vec<u8>> {
+        if let Table::Written(rows) = self {
+            *self = Table::ByKey(std::mem::take(rows).into_iter().collect());
+        }
+        match self {
+            Table::ByKey(rows) => rows,
+            Table::Written(_) => unreachable!("it was just turned"),
+        }
+    }
+}
+
+impl Accumulated {
+    /// Applies what came after everything applied so far.
+    pub fn apply(&mut self, changes: OperatorChanges) {
+        let OperatorChanges { identity, kind, layout, .. } = changes;
+        let at = match self.operators.iter().position(|o| o.identity == identity) {
+            Some(at) => at,
+            None => {
+                self.operators.push(Operator { identity, kind: String::new(), layout: Layout::default(), tables: BTreeMap::new() });
+                self.operators.len() - 1
+            }
+        };
+        let operator = &mut self.operators[at];
+        (operator.kind, operator.layout) = (kind, layout);
+        let tables = &mut operator.tables;
+        if changes.whole {
+            tables.clear();
+        }
+        for (name, rows) in changes.tables {
+            if changes.whole && rows.iter().all(|(op, ..)| *op == Op::Put) {
+                tables.insert(name, Table::Written(rows.into_iter().map(|(_, k, v)| (k, v)).collect()));
+                continue;
+            }
+            let table = tables.entry(name).or_insert_with(|| Table::ByKey(BTreeMap::new())).by_key();
+            for (op, key, value) in rows {
+                match op {
+                    Op::Put => drop(table.insert(key, value)),
+                    Op::Delete => drop(table.remove(&key)),
+                    Op::DeletePrefix => delete_prefix(table, &key),
+                }
+            }
+        }
+    }
+
+    /// The state; operators and tables without rows are left out.
+    pub fn into_states(self) -> Vec<OperatorState> {
+        let rows = |table: Table| match table {
+            Table::Written(rows) => rows,
+            Table::ByKey(rows) => rows.into_iter().collect(),
+        };
+        let states = self.operators.into_iter().map(|Operator { identity, kind, layout, tables }| OperatorState {
+            identity,
+            kind,
+            layout,
+            tables: tables.into_iter().map(|(name, table)| (name, rows(table))).filter(|(_, rows)| !rows.is_empty()).collect::<Tables>(),
+        });
+        states.filter(|s| !s.tables.is_empty()).collect()
+    }
+}
+
+fn delete_prefix(table: &mut BTreeMap<Vec<u8>, Vec<u8>>, prefix: &[u8]) {
+    let gone: Vec<Vec<u8>> = table.range(prefix.to_vec()..).take_while(|(k, _)| k.starts_with(prefix)).map(|(k, _)| k.clone()).collect();
+    for key in gone {
+        table.remove(&key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes(whole: bool, rows: &[(Op, &str, &str)]) -> OperatorChanges {
+        let rows = rows.iter().map(|(op, k, v)| (*op, k.as_bytes().to_vec(), v.as_bytes().to_vec())).collect();
+        OperatorChanges { identity: "a".into(), kind: "A".into(), layout: Layout::default(), whole, tables: [("t".to_owned(), rows)].into() }
+    }
+
+    fn text(state: Accumulated) -> String {
+        let states = state.into_states();
+        let rows = states.iter().flat_map(|s| s.tables.values().flatten());
+        rows.map(|(k, v)| format!("{}={}", String::from_utf8_lossy(k), String::from_utf8_lossy(v))).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn changes_are_applied_in_order() {
+        let mut state = Accumulated::default();
+        state.apply(changes(true, &[(Op::Put, "b", "1"), (Op::Put, "a", "2"), (Op::Put, "b", "3")]));
+        state.apply(changes(false, &[(Op::Put, "a1", "4"), (Op::Put, "a2", "5"), (Op::Delete, "b", ""), (Op::DeletePrefix, "a", ""), (Op::Put, "a3", "6")]));
+        assert_eq!(text(state), "a3=6");
+        let mut written = Accumulated::default();
+        written.apply(changes(true, &[(Op::Put, "b", "1"), (Op::Put, "a", "2"), (Op::Put, "b", "3")]));
+        assert_eq!(text(written), "b=1 a=2 b=3", "an operator that writes all keeps its order, and equal keys");
+        let mut gone = Accumulated::default();
+        gone.apply(changes(true, &[(Op::Put, "b", "1")]));
+        gone.apply(changes(true, &[]));
+        assert!(gone.into_states().is_empty());
+    }
+}

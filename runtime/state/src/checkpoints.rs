@@ -1,0 +1,401 @@
+//! The state files of a running job: a base and deltas upon it. A commit record names the newest; that names all before it.
+//!
+//! Whoever writes the record decides: a file that no record names, directly or through another, never was. Files are deleted only when
+//! a record that no longer needs them is in place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use serde::{Deserialize, Serialize};
+use sluice_batch::{Error, Result, fail};
+
+use crate::change::{Accumulated, OperatorChanges};
+use crate::file::{self, Header};
+use crate::manifest::Source;
+use crate::storage::Storage;
+use crate::{OperatorState, SourceState};
+
+/// The file that is the commit record of jobs without Kafka.
+const RECORD: &str = "commit.json";
+/// Deltas smaller than this are not worth a new base.
+const SMALL: u64 = 1 << 20;
+/// More files than this make a slow start.
+const MOST_DELTAS: usize = 100;
+
+/// What a commit says: the metadata of committed offsets, or `commit.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    pub pipeline: String,
+    /// Counts the starts of the job.
+    pub generation: u64,
+    /// Counts the commits of the job.
+    pub epoch: u64,
+    /// The newest state file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// The savepoint that the job once started from, by its path's hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub savepoint: Option<String>,
+    /// Positions, where the record is no committed offset itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
+    /// Offsets of sources that share the partition and have not come equally far, by identity.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub at: BTreeMap<String, i64>,
+}
+
+/// State as a record named it.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    pub operators: Vec<OperatorState>,
+    pub sources: Vec<SourceState>,
+}
+
+struct Member {
+    name: String,
+    bytes: u64,
+}
+
+struct Merge {
+    /// How many of the oldest files it replaces.
+    members: usize,
+    thread: JoinHandle<Result<Member>>,
+}
+
+/// The state files of one job.
+pub struct Checkpoints {
+    storage: Arc<dyn Storage>,
+    pipeline: String,
+    generation: u64,
+    /// Base and deltas, oldest first.
+    chain: Vec<Member>,
+    /// Operators that have rows in the chain.
+    held: BTreeSet<String>,
+    /// Files that the next record does not need.
+    retired: Vec<String>,
+    merge: Option<Merge>,
+    /// A new base waits for a record that names it.
+    rebased: bool,
+    /// The folder holds files of a life that the next record ends.
+    anew: bool,
+}
+
+impl Checkpoints {
+    pub fn new(storage: Arc<dyn Storage>, pipeline: &str) -> Self {
+        Self {
+            storage,
+            pipeline: pipeline.to_owned(),
+            generation: 0,
+            chain: vec![],
+            held: BTreeSet::new(),
+            retired: vec![],
+            merge: None,
+            rebased: false,
+            anew: false,
+        }
+    }
+
+    /// The record of a job without Kafka.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read_record(&self) -> Result<Option<Record>> {
+        let Some(bytes) = self.storage.read(RECORD)? else { return Ok(None) };
+        let record = serde_json::from_slice(&bytes).map_err(|e| Error::runtime(format!("{}: {e}", self.storage.place(RECORD))))?;
+        Ok(Some(record))
+    }
+
+    /// Commits a job without Kafka.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write_record(&self, record: &Record) -> Result<()> {
+        let bytes = serde_json::to_vec_pretty(record).map_err(|e| Error::runtime(e.to_string()))?;
+        self.storage.replace(RECORD, &bytes)
+    }
+
+    /// Reads the state that a record names; without one, nothing. Files will be written as of `generation`.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, or if the folder holds committed state but there is no record.
+    pub fn load(&mut self, record: Option<&Record>, generation: u64) -> Result<Loaded> {
+        self.generation = generation;
+        let sizes: BTreeMap<String, u64> = self.storage.list()?.into_iter().collect();
+        let Some(record) = record else { return self.check_empty(&sizes).map(|()| Loaded::default()) };
+        let Some(newest) = &record.snapshot else { return Ok(Loaded::default()) };
+        let (header, last) = self.read(newest)?;
+        let mut state = Accumulated::default();
+        for name in &header.before {
+            self.read(name)?.1.into_iter().for_each(|c| state.apply(c));
+        }
+        last.into_iter().for_each(|c| state.apply(c));
+        let names = header.before.iter().chain([newest]);
+        self.chain = names.map(|n| Member { name: n.clone(), bytes: sizes.get(n).copied().unwrap_or(0) }).collect();
+        let operators = state.into_states();
+        self.held = operators.iter().map(|o| o.identity.clone()).collect();
+        Ok(Loaded { operators, sources: header.sources.into_iter().map(SourceState::from).collect() })
+    }
+
+    /// Begins without what is there, because a savepoint was chosen instead; it is deleted behind the first commit.
+    pub fn start_over(&mut self, generation: u64) {
+        (self.generation, self.anew) = (generation, true);
+        self.chain.clear();
+        self.held.clear();
+    }
+
+    /// Without a record nothing was ever committed: files of more than a first try say that the record was lost.
+    fn check_empty(&self, files: &BTreeMap<String, u64>) -> Result<()> {
+        let epoch = |name: &String| name.strip_prefix("delta-")?.split('-').next()?.parse::<u64>().ok();
+        match files.keys().find(|name| epoch(name).is_some_and(|e| e > 2)) {
+            None => Ok(()),
+            Some(name) => Err(Error::runtime(format!(
+                "{} is state of this job, but no commit record names it: the consumer group's offsets are gone",
+                self.storage.place(name)
+            ))
+            .hint("remove the folder to start anew, or give the job the 'pipeline.name' and 'properties.group.id' that it had")),
+        }
+    }
+
+    fn read(&self, name: &str) -> Result<(Header, Vec<OperatorChanges>)> {
+        read(self.storage.as_ref(), name)
+    }
+
+    /// Deletes what the record in place does not name.
+    ///
+    /// # Errors
+    /// If the folder cannot be read or a file not be deleted.
+    pub fn clean(&self) -> Result<()> {
+        for (name, _) in self.storage.list()? {
+            if name != RECORD && !self.chain.iter().any(|m| m.name == name) {
+                self.storage.delete(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// No state has been written yet: the first file must have all of it.
+    pub fn is_empty(&self) -> bool {
+        self.chain.is_empty()
+    }
+
+    /// A new base waits to be named, so a file must be written even without changes.
+    ///
+    /// # Errors
+    /// If making the base failed.
+    pub fn must_write(&mut self) -> Result<bool> {
+        if self.merge.as_ref().is_some_and(|m| m.thread.is_finished())
+            && let Some(merge) = self.merge.take()
+        {
+            let base = merge.thread.join().unwrap_or_else(|_| Err(Error::runtime("the thread that merges state files panicked")))?;
+            let old = self.chain.splice(..merge.members, [base]);
+            self.retired.extend(old.map(|m| m.name));
+            self.rebased = true;
+        }
+        Ok(self.rebased)
+    }
+
+    /// Writes a state file; it is durable when this returns, but nothing before a record names it.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&mut self, epoch: u64, changes: &[OperatorChanges], sources: &[SourceState]) -> Result<String> {
+        let all: BTreeSet<String> = changes.iter().filter(|c| c.whole).map(|c| c.identity.clone()).collect();
+        let whole = changes.len() == all.len() && self.held.is_subset(&all) && !(self.chain.len() > 1 && changes.is_empty());
+        if whole {
+            self.retired.extend(self.chain.drain(..).map(|m| m.name));
+            // What a running merge makes is of no use any more; it is deleted at the next start at the latest.
+            self.abandon_merge();
+            self.held.clear();
+        }
+        self.held.extend(changes.iter().filter(|c| c.rows() > 0 || !c.whole).map(|c| c.identity.clone()));
+        let header = Header {
+            pipeline: self.pipeline.clone(),
+            generation: self.generation,
+            epoch,
+            before: self.chain.iter().map(|m| m.name.clone()).collect(),
+            sources: sources.iter().map(Source::from).collect(),
+            ..Header::default()
+        };
+        let bytes = file::encode(header, changes)?;
+        let name = name(if self.chain.is_empty() { "base" } else { "delta" }, epoch, self.generation);
+        self.storage.create(&name, &bytes)?;
+        self.chain.push(Member { name: name.clone(), bytes: bytes.len() as u64 });
+        Ok(name)
+    }
+
+    /// The newest state file.
+    pub fn newest(&self) -> Option<&str> {
+        self.chain.last().map(|m| m.name.as_str())
+    }
+
+    /// A record that names [`Checkpoints::newest`] is in place: what it does not need goes, and a new base is begun if it pays.
+    ///
+    /// # Errors
+    /// If a file cannot be deleted.
+    pub fn committed(&mut self) -> Result<()> {
+        self.rebased = false;
+        if std::mem::take(&mut self.anew) {
+            self.clean()?;
+        }
+        for name in std::mem::take(&mut self.retired) {
+            self.storage.delete(&name)?;
+        }
+        self.merge_if_due()
+    }
+
+    fn merge_if_due(&mut self) -> Result<()> {
+        let [base, deltas @ ..] = self.chain.as_slice() else { return Ok(()) };
+        let bytes: u64 = deltas.iter().map(|d| d.bytes).sum();
+        if self.merge.is_some() || deltas.len() < 2 || (bytes < base.bytes.max(SMALL) && deltas.len() < MOST_DELTAS) {
+            return Ok(());
+        }
+        let names: Vec<String> = self.chain.iter().map(|m| m.name.clone()).collect();
+        let (members, storage, pipeline, generation) = (names.len(), self.storage.clone(), self.pipeline.clone(), self.generation);
+        let run = move || merge(storage.as_ref(), &names, pipeline, generation);
+        let thread = std::thread::Builder::new().name("state-merge".into()).spawn(run)?;
+        self.merge = Some(Merge { members, thread });
+        Ok(())
+    }
+
+    fn abandon_merge(&mut self) {
+        if let Some(merge) = self.merge.take()
+            && let Ok(Ok(base)) = merge.thread.join()
+        {
+            self.retired.push(base.name);
+        }
+    }
+
+    /// Ends the background work. A base that was made but never named is deleted.
+    ///
+    /// # Errors
+    /// If it cannot be deleted.
+    pub fn close(mut self) -> Result<()> {
+        self.retired.clear();
+        self.abandon_merge();
+        self.retired.iter().try_for_each(|name| self.storage.delete(name))
+    }
+}
+
+fn name(kind: &str, epoch: u64, generation: u64) -> String {
+    format!("{kind}-{epoch:012}-{generation}.parquet")
+}
+
+fn read(storage: &dyn Storage, name: &str) -> Result<(Header, Vec<OperatorChanges>)> {
+    let place = || format!("state file {}", storage.place(name));
+    let bytes = storage.read(name)?.ok_or_else(|| Error::runtime(format!("{} is missing", place())))?;
+    file::decode(bytes).map_err(|e| e.context(place()))
+}
+
+/// One file instead of several.
+fn merge(storage: &dyn Storage, names: &[String], pipeline: String, generation: u64) -> Result<Member> {
+    let mut state = Accumulated::default();
+    let mut header = Header::default();
+    for name in names {
+        let (of_file, changes) = read(storage, name)?;
+        header = of_file;
+        changes.into_iter().for_each(|c| state.apply(c));
+    }
+    let header = Header { pipeline, generation, before: vec![], ..header };
+    let epoch = header.epoch;
+    let changes: Vec<_> = state.into_states().into_iter().map(OperatorChanges::all_of).collect();
+    let bytes = file::encode(header, &changes)?;
+    let name = name("merged", epoch, generation);
+    storage.create(&name, &bytes)?;
+    fail::point("base-merged");
+    Ok(Member { name, bytes: bytes.len() as u64 })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::change::Op;
+    use crate::storage;
+
+    fn changes(whole: bool, rows: Vec<(Op, u32)>, size: usize) -> Vec<OperatorChanges> {
+        // Hardly compressible.
+        let value = |k: u32| (0..size).map(|i| ((i as u32).wrapping_mul(2_654_435_761).wrapping_add(k.wrapping_mul(97)) >> 13) as u8).collect();
+        let rows = rows.into_iter().map(|(op, k)| (op, k.to_be_bytes().to_vec(), if op == Op::Put { value(k) } else { vec![] })).collect();
+        vec![OperatorChanges { identity: "A-1".into(), kind: "A".into(), layout: Default::default(), whole, tables: [("t".to_owned(), rows)].into() }]
+    }
+
+    fn keys(loaded: &Loaded) -> Vec<u32> {
+        loaded.operators.iter().flat_map(|o| o.tables["t"].iter()).map(|(k, _)| u32::from_be_bytes(k[..].try_into().unwrap())).collect()
+    }
+
+    fn reopen(storage: &Arc<dyn Storage>, record: &Record) -> (Checkpoints, Loaded) {
+        let mut c = Checkpoints::new(storage.clone(), "p");
+        let loaded = c.load(Some(record), record.generation + 1).unwrap();
+        c.clean().unwrap();
+        (c, loaded)
+    }
+
+    #[test]
+    fn deltas_go_upon_a_base_and_what_no_record_names_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = storage::open(&dir.path().display().to_string(), "p").unwrap();
+        let mut c = Checkpoints::new(storage.clone(), "p");
+        assert!(c.load(None, 1).unwrap().operators.is_empty());
+        let mut record = Record { generation: 1, ..Record::default() };
+        c.write(1, &changes(true, vec![(Op::Put, 1), (Op::Put, 2)], 4), &[]).unwrap();
+        c.committed().unwrap();
+        record.snapshot = Some(c.write(2, &changes(false, vec![(Op::Delete, 1), (Op::Put, 3)], 4), &[]).unwrap());
+        c.committed().unwrap();
+        // Written, but the record was not.
+        c.write(3, &changes(false, vec![(Op::Delete, 2)], 4), &[]).unwrap();
+        assert_eq!(storage.list().unwrap().len(), 3);
+        drop(c);
+        let (mut c, loaded) = reopen(&storage, &record);
+        assert_eq!(keys(&loaded), [2, 3]);
+        assert_eq!(storage.list().unwrap().len(), 2);
+        record.snapshot = Some(c.write(3, &changes(false, vec![(Op::Put, 9)], 4), &[]).unwrap());
+        record.generation = 2;
+        assert_eq!(keys(&reopen(&storage, &record).1), [2, 3, 9]);
+        let lost = Checkpoints::new(storage.clone(), "p").load(None, 3).unwrap_err();
+        assert!(lost.message().contains("no commit record"), "{lost}");
+    }
+
+    #[test]
+    fn a_base_is_made_in_the_background() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = storage::open(&dir.path().display().to_string(), "p").unwrap();
+        let mut c = Checkpoints::new(storage.clone(), "p");
+        c.load(None, 1).unwrap();
+        let mut record = Record { generation: 1, ..Record::default() };
+        for epoch in 1..200u32 {
+            let forced = c.must_write().unwrap();
+            let rows = (0..10).map(|i| (Op::Put, (epoch * 7 + i) % 500)).collect();
+            record.snapshot = Some(c.write(u64::from(epoch), &changes(epoch == 1, rows, 2000), &[]).unwrap());
+            assert!(!forced || c.chain.len() < 150);
+            c.committed().unwrap();
+            assert!(storage.list().unwrap().len() <= 1 + c.chain.len(), "old files are deleted when the next record is there");
+            if epoch == 150 {
+                while c.merge.as_ref().is_some_and(|m| !m.thread.is_finished()) {
+                    std::thread::yield_now();
+                }
+            }
+        }
+        assert!(c.chain.len() < 199, "{}", c.chain.len());
+        let held = c.chain.len();
+        c.close().unwrap();
+        assert_eq!(storage.list().unwrap().len(), held);
+        let (_, loaded) = reopen(&storage, &record);
+        assert_eq!(keys(&loaded), (0..500).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn operators_that_write_all_need_no_deltas() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = storage::open(&dir.path().display().to_string(), "p").unwrap();
+        let mut c = Checkpoints::new(storage.clone(), "p");
+        c.load(None, 1).unwrap();
+        let mut record = Record { generation: 1, ..Record::default() };
+        for epoch in 1..4 {
+            record.snapshot = Some(c.write(epoch, &changes(true, vec![(Op::Put, epoch as u32)], 4), &[]).unwrap());
+            c.committed().unwrap();
+            assert_eq!(storage.list().unwrap().len(), 1);
+        }
+        assert_eq!(keys(&reopen(&storage, &record).1), [3]);
+    }
+}

@@ -1,0 +1,369 @@
+//! Jobs that are killed and started again, on real Kafka: what is committed must be what an uninterrupted run commits, row for row, and
+//! no state file may be left that no commit names.
+//!
+//! `SLUICE_CRASHES=100` (`make crash`) kills each job so often at random; without it a few times.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Output;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Trial};
+use sluice_state::{file, storage};
+use sluice_tests::engine::Run;
+use sluice_tests::services::Kafka;
+use sluice_tests::topics::{self, Record};
+use tempfile::TempDir;
+
+static BOOTSTRAP: OnceLock<String> = OnceLock::new();
+/// Enough for some twenty batches, so that a run commits often.
+const ROWS: i64 = 50_000;
+const DEADLINE: Duration = Duration::from_secs(90);
+
+fn bootstrap() -> &'static str {
+    BOOTSTRAP.get().expect("main has set it")
+}
+
+/// The steps of commit and recovery at which the process dies, and how often it passes them before.
+const POINTS: &[&str] = &[
+    "transactions-begun",
+    "state-loaded",
+    "sinks-flushed",
+    "state-half-written:2",
+    "state-written",
+    "state-written:4",
+    "outputs-flushed:3",
+    "offsets-sent:2",
+    "committed",
+    "committed:3",
+    "cleaned:2",
+    "base-merged",
+];
+
+struct Job {
+    name: &'static str,
+    /// Columns of the table `out`, with its key if it has one.
+    columns: &'static str,
+    key: &'static str,
+    query: &'static str,
+}
+
+const JOBS: &[Job] = &[
+    Job {
+        name: "group-aggregate",
+        columns: "k INT, n BIGINT, total BIGINT, most BIGINT, PRIMARY KEY (k) NOT ENFORCED",
+        key: "k",
+        query: "SELECT k, COUNT(*), SUM(v), MAX(v) FROM a GROUP BY k",
+    },
+    Job {
+        name: "tumbling-window",
+        columns: "k INT, w TIMESTAMP(3), n BIGINT, total BIGINT",
+        key: "",
+        query: "SELECT k, window_start, COUNT(*), SUM(v) FROM TABLE(TUMBLE(TABLE a, DESCRIPTOR(t), INTERVAL '1' SECOND)) \
+                GROUP BY k, window_start, window_end",
+    },
+    Job { name: "join", columns: "k INT, v BIGINT, x BIGINT", key: "", query: "SELECT a.k, a.v, b.x FROM a JOIN b ON a.v = b.v" },
+    Job {
+        name: "match-recognize",
+        columns: "k INT, first_v BIGINT, last_v BIGINT, n BIGINT",
+        key: "",
+        query: "SELECT * FROM a MATCH_RECOGNIZE (PARTITION BY k ORDER BY t MEASURES FIRST(u.v) AS first_v, LAST(d.v) AS last_v, \
+                COUNT(u.v) AS n AFTER MATCH SKIP PAST LAST ROW PATTERN (u{2,} d) \
+                DEFINE u AS MOD(u.v, 7) < 4, d AS MOD(d.v, 7) >= 4)",
+    },
+];
+
+fn main() {
+    let args = Arguments::from_args();
+    let broker = (!args.list).then(Kafka::started);
+    if let Some(broker) = &broker {
+        drop(BOOTSTRAP.set(broker.bootstrap.clone()));
+    }
+    let mut tests = vec![];
+    for job in JOBS {
+        tests.push(Trial::test(format!("{}::killed_at_each_step", job.name), || Ok(at_each_step(job))));
+        tests.push(Trial::test(format!("{}::killed_at_random", job.name), || Ok(at_random(job))));
+    }
+    tests.push(Trial::test("a_stateless_job_has_no_files", || Ok(stateless())));
+    tests.push(Trial::test("a_second_instance_takes_over", || Ok(fencing())));
+    tests.push(Trial::test("files_to_files", || Ok(files_to_files())));
+    tests.push(Trial::test("at_least_once_loses_nothing", || Ok(at_least_once())));
+    let conclusion = libtest_mimic::run(&args, tests);
+    drop(broker);
+    conclusion.exit();
+}
+
+fn unique(name: &str) -> String {
+    format!("crash-{name}-{:08x}", rand::random::<u32>())
+}
+
+/// The input, made once: two partitions, a key in one of them, time goes on by 5 ms a row.
+fn input() -> &'static (String, String) {
+    static INPUT: OnceLock<(String, String)> = OnceLock::new();
+    INPUT.get_or_init(|| {
+        let (a, b) = (unique("a"), unique("b"));
+        topics::create(bootstrap(), &[(a.clone(), 2), (b.clone(), 1)]);
+        let time = |i: i64| format!("1970-01-01 00:{:02}:{:02}.{:03}", i * 5 / 60_000, i * 5 / 1000 % 60, i * 5 % 1000);
+        let record = |topic: &String, partition: i64, value: String| Record {
+            topic: topic.clone(),
+            partition: partition as i32,
+            timestamp: 1,
+            value: Some(value.into_bytes()),
+            ..Record::default()
+        };
+        // The key is in one partition only.
+        let left = |i: i64| {
+            let k = i * 7 % 40;
+            record(&a, k % 2, format!(r#"{{"k":{k},"v":{i},"t":"{}"}}"#, time(i)))
+        };
+        topics::produce(bootstrap(), &(0..ROWS).map(left).collect::<Vec<_>>());
+        let right = |i: i64| record(&b, 0, format!(r#"{{"v":{},"x":{i}}}"#, i * 3));
+        topics::produce(bootstrap(), &(0..ROWS / 3).map(right).collect::<Vec<_>>());
+        (a, b)
+    })
+}
+
+/// A script that commits often.
+fn script(job: &Job, to: &str, guarantee: &str, settings: &[(&str, &str)]) -> String {
+    let (a, b) = input();
+    let servers = format!("'properties.bootstrap.servers' = '{}'", bootstrap());
+    let source = |topic: &str| format!("'connector' = 'kafka', 'topic' = '{topic}', {servers}, 'format' = 'json', 'scan.startup.mode' = 'earliest-offset'");
+    let sink = match job.key {
+        "" => "'connector' = 'kafka', 'format' = 'json'",
+        _ => "'connector' = 'upsert-kafka', 'key.format' = 'json', 'value.format' = 'json'",
+    };
+    let set = |(key, value): &(&str, &str)| format!("SET '{key}' = '{value}';\n");
+    format!(
+        "SET 'execution.checkpointing.interval' = '15 ms'; SET 'pipeline.name' = '{to}';\n{}\
+         CREATE TABLE a (k INT, v BIGINT, t TIMESTAMP(3), WATERMARK FOR t AS t) WITH ({});\n\
+         CREATE TABLE b (v BIGINT, x BIGINT) WITH ({});\n\
+         CREATE TABLE result ({}) WITH ({sink}, 'topic' = '{to}', {servers}, 'sink.delivery-guarantee' = '{guarantee}', \
+         'sink.transactional-id-prefix' = 'crash');\n\
+         INSERT INTO result {};",
+        settings.iter().map(set).collect::<String>(),
+        source(a),
+        source(b),
+        job.columns,
+        job.query,
+    )
+}
+
+fn created(name: &str) -> String {
+    let topic = unique(name);
+    topics::create(bootstrap(), &[(topic.clone(), 2)]);
+    topic
+}
+
+/// By key the values in order where there is a key; else all values, sorted.
+fn content(topic: &str) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
+    let mut content: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+    for r in topics::committed(bootstrap(), topic) {
+        content.entry(r.key.unwrap_or_default()).or_default().push(r.value.unwrap_or_default());
+    }
+    if let Some(values) = content.get_mut(&vec![]) {
+        values.sort();
+    }
+    content
+}
+
+fn assert_same(got: &BTreeMap<Vec<u8>, Vec<Vec<u8>>>, wanted: &BTreeMap<Vec<u8>, Vec<Vec<u8>>>, what: &str) {
+    let text = |rows: &[Vec<u8>]| rows.iter().take(4).map(|v| String::from_utf8_lossy(v).into_owned()).collect::<Vec<_>>();
+    for (key, values) in wanted {
+        let found = got.get(key).map_or(&[][..], Vec::as_slice);
+        let at = values.iter().zip(found).position(|(w, f)| w != f).unwrap_or(values.len().min(found.len()));
+        assert!(
+            values == found,
+            "{what}: key {}: {} rows instead of {}; at {at}: {:?} instead of {:?}",
+            String::from_utf8_lossy(key),
+            found.len(),
+            values.len(),
+            text(&found[at.min(found.len())..]),
+            text(&values[at..])
+        );
+    }
+    assert_eq!(got.len(), wanted.len(), "{what}: keys that should not be there");
+}
+
+fn ended_well(output: &Output, what: &str) {
+    assert_eq!(output.status.code(), Some(0), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What an uninterrupted run gives.
+fn reference(job: &Job) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
+    let to = created(job.name);
+    let output = Run::script(&script(job, &to, "exactly-once", &[]), &["--bounded"]).wait(DEADLINE);
+    ended_well(&output, job.name);
+    let content = content(&to);
+    let rows: usize = content.values().map(Vec::len).sum();
+    assert!(rows > 500, "{}: only {rows} rows", job.name);
+    content
+}
+
+/// All files are named by the newest one.
+fn assert_no_garbage(state: &Path, pipeline: &str, what: &str) {
+    let storage = storage::open(&state.display().to_string(), pipeline).unwrap();
+    let files: BTreeSet<String> = storage.list().unwrap().into_iter().map(|(name, _)| name).filter(|n| n != "commit.json").collect();
+    let headers = files.iter().map(|name| (name, file::decode(storage.read(name).unwrap().unwrap()).unwrap().0));
+    let Some((name, newest)) = headers.max_by_key(|(_, h)| (h.epoch, h.before.len())) else { return };
+    let named: BTreeSet<String> = newest.before.into_iter().chain([name.clone()]).collect();
+    assert_eq!(files, named, "{what}");
+}
+
+fn at_each_step(job: &Job) {
+    let wanted = reference(job);
+    for point in POINTS {
+        let (to, state) = (created(job.name), TempDir::new().unwrap());
+        let dir = state.path().display().to_string();
+        let sql = script(job, &to, "exactly-once", &[("execution.checkpointing.dir", &dir)]);
+        // Steps of recovery: it dies in the start after a first death.
+        let deaths: &[&str] = match *point {
+            "transactions-begun" | "state-loaded" => &["committed:3", point],
+            _ => &[point],
+        };
+        for death in deaths {
+            let output = Run::script_with(&sql, &["--bounded"], &[("SLUICE_FAIL_POINT", death)]).wait(DEADLINE);
+            // Not all jobs write so much that a new base is worth it.
+            let passed = output.status.code() == Some(0) && death.starts_with("base-merged");
+            assert!(passed || output.status.code().is_none(), "{death}: {:?} {}", output.status, String::from_utf8_lossy(&output.stderr));
+        }
+        ended_well(&Run::script(&sql, &["--bounded"]).wait(DEADLINE), point);
+        assert_same(&content(&to), &wanted, &format!("{} at {point}", job.name));
+        assert_no_garbage(state.path(), &to, point);
+    }
+}
+
+fn at_random(job: &Job) {
+    let kills: usize = std::env::var("SLUICE_CRASHES").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
+    let wanted = reference(job);
+    let mut killed = 0;
+    while killed < kills {
+        let (to, state) = (created(job.name), TempDir::new().unwrap());
+        let dir = state.path().display().to_string();
+        let sql = script(job, &to, "exactly-once", &[("execution.checkpointing.dir", &dir)]);
+        let mut limit = 400;
+        loop {
+            let mut run = Run::script(&sql, &["--bounded"]);
+            let until = Instant::now() + Duration::from_millis(100 + rand::random::<u64>() % limit);
+            while Instant::now() < until && !run.ended() {
+                std::thread::sleep(Duration::from_millis(3));
+            }
+            if run.ended() {
+                ended_well(&run.wait(DEADLINE), job.name);
+                break;
+            }
+            run.signal("KILL");
+            run.wait(DEADLINE);
+            (killed, limit) = (killed + 1, limit + 50);
+        }
+        assert_same(&content(&to), &wanted, &format!("{} after {killed} kills", job.name));
+        assert_no_garbage(state.path(), &to, job.name);
+    }
+}
+
+const FILTER: Job = Job { name: "filter", columns: "k INT, v BIGINT", key: "", query: "SELECT k, v FROM a WHERE MOD(v, 3) = 0" };
+
+/// The offsets are all that it needs.
+fn stateless() {
+    let wanted = reference(&FILTER);
+    for (point, with_dir) in [("offsets-sent:3", true), ("committed:4", true), ("outputs-flushed:3", false)] {
+        let (to, state) = (created("filter"), TempDir::new().unwrap());
+        let dir = state.path().display().to_string();
+        let settings: &[(&str, &str)] = if with_dir { &[("execution.checkpointing.dir", &dir)] } else { &[] };
+        let sql = script(&FILTER, &to, "exactly-once", settings);
+        let died = Run::script_with(&sql, &["--bounded"], &[("SLUICE_FAIL_POINT", point)]).wait(DEADLINE);
+        assert_eq!(died.status.code(), None, "{}", String::from_utf8_lossy(&died.stderr));
+        ended_well(&Run::script(&sql, &["--bounded"]).wait(DEADLINE), point);
+        assert_same(&content(&to), &wanted, point);
+        let files = if with_dir { std::fs::read_dir(state.path().join(&to)).unwrap().count() } else { 0 };
+        assert_eq!(files, 0, "{point}: a job without state writes no file");
+    }
+}
+
+/// An instance that was thought to be dead ends with exit code 1 and writes nothing any more.
+fn fencing() {
+    let (from, to, state) = (created("fencing-in"), created("fencing"), TempDir::new().unwrap());
+    let produce = |range: std::ops::Range<i64>| {
+        let record = |i: i64| Record { topic: from.clone(), timestamp: 1, value: Some(format!("{{\"k\":1,\"v\":{i}}}").into()), ..Record::default() };
+        topics::produce(bootstrap(), &range.map(record).collect::<Vec<_>>());
+    };
+    let servers = format!("'properties.bootstrap.servers' = '{}', 'format' = 'json'", bootstrap());
+    let sql = format!(
+        "SET 'execution.checkpointing.interval' = '50 ms'; SET 'execution.checkpointing.dir' = '{}'; SET 'pipeline.name' = '{to}';
+         CREATE TABLE a (k INT, v BIGINT) WITH ('connector' = 'kafka', 'topic' = '{from}', 'scan.startup.mode' = 'earliest-offset', {servers});
+         CREATE TABLE result (n BIGINT) WITH ('connector' = 'kafka', 'topic' = '{to}', {servers},
+           'sink.delivery-guarantee' = 'exactly-once', 'sink.transactional-id-prefix' = 'crash');
+         INSERT INTO result SELECT n FROM (SELECT *, COUNT(*) OVER (PARTITION BY k ORDER BY p) AS n FROM (SELECT *, PROCTIME() AS p FROM a));",
+        state.path().display()
+    );
+    produce(0..10);
+    let mut first = Run::script(&sql, &[]);
+    let started = Instant::now();
+    while topics::committed(bootstrap(), &to).len() < 10 {
+        assert!(!first.ended() && started.elapsed() < DEADLINE, "{}", first.stderr());
+    }
+    first.signal("STOP");
+    produce(10..20);
+    ended_well(&Run::script(&sql, &["--bounded"]).wait(DEADLINE), "the second");
+    produce(20..30);
+    first.signal("CONT");
+    let output = first.wait(Duration::from_secs(30));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && stderr.contains("another instance"), "{:?} {stderr}", output.status);
+    ended_well(&Run::script(&sql, &["--bounded"]).wait(DEADLINE), "the third");
+    let rows = topics::committed(bootstrap(), &to).into_iter().map(|r| String::from_utf8(r.value.unwrap()).unwrap());
+    assert_eq!(rows.collect::<Vec<_>>(), (1..=30).map(|n| format!("{{\"n\":{n}}}")).collect::<Vec<_>>());
+}
+
+/// Without Kafka the record is a file.
+fn files_to_files() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::create_dir(path("in")).unwrap();
+    for part in 0..20 {
+        let rows = (0..500).map(|i| format!("{{\"k\":{},\"v\":{i}}}\n", i % 10));
+        std::fs::write(dir.path().join("in").join(format!("{part:02}.json")), rows.collect::<String>()).unwrap();
+    }
+    let (state, table) = (path("state"), |name: &str| {
+        format!("'connector' = 'filesystem', 'path' = '{}', 'format' = 'json'", path(name))
+    });
+    let sql = format!(
+        "SET 'execution.checkpointing.interval' = '1 ms'; SET 'execution.checkpointing.dir' = 'file://{state}'; SET 'pipeline.name' = 'files';
+         CREATE TABLE a (k INT, v BIGINT) WITH ({});
+         CREATE TABLE result (k INT, n BIGINT) WITH ('connector' = 'print');
+         INSERT INTO result SELECT k, COUNT(*) FROM a GROUP BY k;",
+        table("in")
+    );
+    for point in ["state-written:2", "committed", "cleaned:2"] {
+        let died = Run::script_with(&sql, &[], &[("SLUICE_FAIL_POINT", point)]).wait(DEADLINE);
+        assert_eq!(died.status.code(), None, "{point}: {}", String::from_utf8_lossy(&died.stderr));
+    }
+    let output = Run::script(&sql, &[]).wait(DEADLINE);
+    ended_well(&output, "files");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let last = text.lines().rev().find(|l| l.contains("+U[3,") || l.contains("+U[3 ")).unwrap_or_default();
+    assert!(last.contains("1000"), "{last}: {}", text.lines().rev().take(5).collect::<Vec<_>>().join("\n"));
+    assert_no_garbage(Path::new(&state), "files", "files");
+}
+
+/// Rows may come twice, but state is exact: the last of each key is.
+fn at_least_once() {
+    let job = &JOBS[0];
+    let wanted = reference(job);
+    for point in ["sinks-flushed:3", "state-written:4", "committed:3", "cleaned:3"] {
+        let (to, state) = (created("at-least-once"), TempDir::new().unwrap());
+        let dir = state.path().display().to_string();
+        let sql = script(job, &to, "at-least-once", &[("execution.checkpointing.dir", &dir)]);
+        let died = Run::script_with(&sql, &["--bounded"], &[("SLUICE_FAIL_POINT", point)]).wait(DEADLINE);
+        assert_eq!(died.status.code(), None, "{point}: {}", String::from_utf8_lossy(&died.stderr));
+        ended_well(&Run::script(&sql, &["--bounded"]).wait(DEADLINE), point);
+        let got = content(&to);
+        for (key, values) in &wanted {
+            assert_eq!(got[key].last(), values.last(), "{point}");
+            let distinct: BTreeSet<_> = got[key].iter().collect();
+            assert_eq!(distinct, values.iter().collect(), "{point}: nothing is lost, nothing is made up");
+        }
+        assert_no_garbage(state.path(), &to, point);
+    }
+}
