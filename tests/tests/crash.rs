@@ -129,7 +129,9 @@ fn input() -> &'static (String, String) {
 fn script(job: &Job, to: &str, guarantee: &str, settings: &[(&str, &str)]) -> String {
     let (a, b) = input();
     let servers = format!("'properties.bootstrap.servers' = '{}'", bootstrap());
-    let source = |topic: &str| format!("'connector' = 'kafka', 'topic' = '{topic}', {servers}, 'format' = 'json', 'scan.startup.mode' = 'earliest-offset'");
+    let source = |topic: &str| {
+        format!("'connector' = 'kafka', 'topic' = '{topic}', {servers}, 'format' = 'json', 'scan.startup.mode' = 'earliest-offset'")
+    };
     let sink = match job.key {
         "" => "'connector' = 'kafka', 'format' = 'json'",
         _ => "'connector' = 'upsert-kafka', 'key.format' = 'json', 'value.format' = 'json'",
@@ -285,7 +287,12 @@ fn stateless() {
 fn fencing() {
     let (from, to, state) = (created("fencing-in"), created("fencing"), TempDir::new().unwrap());
     let produce = |range: std::ops::Range<i64>| {
-        let record = |i: i64| Record { topic: from.clone(), timestamp: 1, value: Some(format!("{{\"k\":1,\"v\":{i}}}").into()), ..Record::default() };
+        let record = |i: i64| Record {
+            topic: from.clone(),
+            timestamp: 1,
+            value: Some(format!("{{\"k\":1,\"v\":{i}}}").into()),
+            ..Record::default()
+        };
         topics::produce(bootstrap(), &range.map(record).collect::<Vec<_>>());
     };
     let servers = format!("'properties.bootstrap.servers' = '{}', 'format' = 'json'", bootstrap());
@@ -325,9 +332,7 @@ fn files_to_files() {
         let rows = (0..500).map(|i| format!("{{\"k\":{},\"v\":{i}}}\n", i % 10));
         std::fs::write(dir.path().join("in").join(format!("{part:02}.json")), rows.collect::<String>()).unwrap();
     }
-    let (state, table) = (path("state"), |name: &str| {
-        format!("'connector' = 'filesystem', 'path' = '{}', 'format' = 'json'", path(name))
-    });
+    let (state, table) = (path("state"), |name: &str| format!("'connector' = 'filesystem', 'path' = '{}', 'format' = 'json'", path(name)));
     let sql = format!(
         "SET 'execution.checkpointing.interval' = '1 ms'; SET 'execution.checkpointing.dir' = 'file://{state}'; SET 'pipeline.name' = 'files';
          CREATE TABLE a (k INT, v BIGINT) WITH ({});

@@ -163,8 +163,7 @@ fn exit_code_2_when_nothing_can_run() {
         (with(&[("sink.partitioner", "org.example.MyPartitioner")]), vec!["line 1", "classes of your own cannot be used"]),
         (with(&[("value.format", "jsn")]), vec!["line 1", "did you mean 'json'?"]),
         (
-            table("a", "n INT", &topic, &[("sink.delivery-guarantee", "exactly-once")])
-                + "INSERT INTO a SELECT 1;",
+            table("a", "n INT", &topic, &[("sink.delivery-guarantee", "exactly-once")]) + "INSERT INTO a SELECT 1;",
             vec!["line 1", "exactly-once", "sink.transactional-id-prefix"],
         ),
         ("SELECT ${SLUICE_NOT_SET};".into(), vec!["line 1, column 8", "SLUICE_NOT_SET"]),

@@ -352,7 +352,8 @@ impl Transactions {
 /// # Errors
 /// If the outside cannot be reached or refuses.
 pub fn open_sink(table: &TableSpec, time_zone: chrono_tz::Tz, transactions: &Transactions) -> Result<Box<dyn Sink>> {
-    (registry::sink(table)?.open)(table, time_zone, transactions).map_err(|e| located(e, table).context(format!("writing table '{}'", table.name)))
+    (registry::sink(table)?.open)(table, time_zone, transactions)
+        .map_err(|e| located(e, table).context(format!("writing table '{}'", table.name)))
 }
 
 /// What is wrong with a definition is said with its place; what is wrong outside has none.

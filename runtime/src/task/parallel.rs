@@ -17,10 +17,10 @@ use sluice_operators::shard::SHARDS;
 use sluice_plan::{Distributed, Distribution, Graph, NodeKind};
 
 use super::clock::Clock;
+use super::commit::Committer;
 use super::exchange::{Inlet, Message, Network, Outlet, Time};
 use super::pipeline::{Client, NoClient, Pipeline};
 use super::stats::Stats;
-use super::commit::Committer;
 use super::{Ended, IDLE_POLL, Input, JobOptions, Part, TICK, handle, recover, report, snapshot};
 
 /// How long a task with exchanges waits for news before it asks its sources again.

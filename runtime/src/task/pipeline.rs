@@ -308,7 +308,6 @@ impl Pipeline {
         self.client.flush(end)
     }
 
-
     /// The job's end; `complete` if all input was read.
     pub fn finish(&mut self, complete: bool) -> Result<()> {
         if complete {

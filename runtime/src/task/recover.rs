@@ -118,10 +118,9 @@ fn keeper(graph: &Graph, options: &JobOptions, parts: &[Part<'_>], transactions:
 fn is_stateless(graph: &Graph) -> bool {
     use OperatorSpec as O;
     graph.nodes.iter().all(|n| match &n.kind {
-        NodeKind::Operator(spec) => matches!(
-            spec,
-            O::Calc { .. } | O::Unnest(_) | O::DropUpdateBefore | O::ConstraintEnforcer(_) | O::Union | O::Expand(_)
-        ),
+        NodeKind::Operator(spec) => {
+            matches!(spec, O::Calc { .. } | O::Unnest(_) | O::DropUpdateBefore | O::ConstraintEnforcer(_) | O::Union | O::Expand(_))
+        }
         _ => true,
     })
 }
@@ -178,9 +177,7 @@ fn load(
     keeper: &Keeper,
 ) -> Result<Savepoint> {
     let loaded = match checkpoints {
-        Some(checkpoints) => {
-            checkpoints.load(Some(&found.record), generation)?
-        }
+        Some(checkpoints) => checkpoints.load(Some(&found.record), generation)?,
         None if found.record.snapshot.is_some() => {
             return Err(Error::runtime("the last commit has state, but 'execution.checkpointing.dir' is not set"));
         }
@@ -218,7 +215,9 @@ fn load(
         match sources.iter_mut().find(|s| s.identity == *identity) {
             // Tasks share the partitions of a source.
             Some(source) => source.positions.extend(positions),
-            None => sources.push(SourceState { identity: identity.clone(), table: String::new(), positions, watermark: None, sinks: vec![] }),
+            None => {
+                sources.push(SourceState { identity: identity.clone(), table: String::new(), positions, watermark: None, sinks: vec![] })
+            }
         }
     }
     tracing::info!("going on from commit {} of generation {}", found.record.epoch, found.record.generation);

@@ -19,7 +19,14 @@ impl Strategy {
     /// Flink's default of jobs that have checkpoints.
     pub fn patient() -> Self {
         let seconds = Duration::from_secs;
-        Self::ExponentialDelay { initial: seconds(1), most: seconds(60), multiplier: 1.5, reset: seconds(3600), jitter: 0.1, attempts: u64::MAX }
+        Self::ExponentialDelay {
+            initial: seconds(1),
+            most: seconds(60),
+            multiplier: 1.5,
+            reset: seconds(3600),
+            jitter: 0.1,
+            attempts: u64::MAX,
+        }
     }
 
     /// Reads the settings; `default` if they name no strategy.

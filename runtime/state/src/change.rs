@@ -153,7 +153,13 @@ mod tests {
 
     fn changes(whole: bool, rows: &[(Op, &str, &str)]) -> OperatorChanges {
         let rows = rows.iter().map(|(op, k, v)| (*op, k.as_bytes().to_vec(), v.as_bytes().to_vec())).collect();
-        OperatorChanges { identity: "a".into(), kind: "A".into(), layout: Layout::default(), whole, tables: [("t".to_owned(), rows)].into() }
+        OperatorChanges {
+            identity: "a".into(),
+            kind: "A".into(),
+            layout: Layout::default(),
+            whole,
+            tables: [("t".to_owned(), rows)].into(),
+        }
     }
 
     fn text(state: Accumulated) -> String {
@@ -166,7 +172,10 @@ mod tests {
     fn changes_are_applied_in_order() {
         let mut state = Accumulated::default();
         state.apply(changes(true, &[(Op::Put, "b", "1"), (Op::Put, "a", "2"), (Op::Put, "b", "3")]));
-        state.apply(changes(false, &[(Op::Put, "a1", "4"), (Op::Put, "a2", "5"), (Op::Delete, "b", ""), (Op::DeletePrefix, "a", ""), (Op::Put, "a3", "6")]));
+        state.apply(changes(
+            false,
+            &[(Op::Put, "a1", "4"), (Op::Put, "a2", "5"), (Op::Delete, "b", ""), (Op::DeletePrefix, "a", ""), (Op::Put, "a3", "6")],
+        ));
         assert_eq!(text(state), "a3=6");
         let mut written = Accumulated::default();
         written.apply(changes(true, &[(Op::Put, "b", "1"), (Op::Put, "a", "2"), (Op::Put, "b", "3")]));

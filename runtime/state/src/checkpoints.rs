@@ -315,9 +315,16 @@ mod tests {
 
     fn changes(whole: bool, rows: Vec<(Op, u32)>, size: usize) -> Vec<OperatorChanges> {
         // Hardly compressible.
-        let value = |k: u32| (0..size).map(|i| ((i as u32).wrapping_mul(2_654_435_761).wrapping_add(k.wrapping_mul(97)) >> 13) as u8).collect();
+        let value =
+            |k: u32| (0..size).map(|i| ((i as u32).wrapping_mul(2_654_435_761).wrapping_add(k.wrapping_mul(97)) >> 13) as u8).collect();
         let rows = rows.into_iter().map(|(op, k)| (op, k.to_be_bytes().to_vec(), if op == Op::Put { value(k) } else { vec![] })).collect();
-        vec![OperatorChanges { identity: "A-1".into(), kind: "A".into(), layout: Default::default(), whole, tables: [("t".to_owned(), rows)].into() }]
+        vec![OperatorChanges {
+            identity: "A-1".into(),
+            kind: "A".into(),
+            layout: Default::default(),
+            whole,
+            tables: [("t".to_owned(), rows)].into(),
+        }]
     }
 
     fn keys(loaded: &Loaded) -> Vec<u32> {

@@ -14,8 +14,8 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde::{Deserialize, Serialize};
 use sluice_batch::{Error, Result};
 
-use crate::change::{Op, OperatorChanges};
 use crate::Layout;
+use crate::change::{Op, OperatorChanges};
 use crate::manifest::Source;
 
 const METADATA: &str = "sluice";
@@ -71,8 +71,10 @@ fn schema() -> Arc<Schema> {
 pub fn encode(mut header: Header, changes: &[OperatorChanges]) -> Result<Vec<u8>> {
     header.format = FORMAT;
     header.engine = env!("CARGO_PKG_VERSION").to_owned();
-    header.operators =
-        changes.iter().map(|c| Operator { identity: c.identity.clone(), kind: c.kind.clone(), whole: c.whole, layout: c.layout.clone() }).collect();
+    header.operators = changes
+        .iter()
+        .map(|c| Operator { identity: c.identity.clone(), kind: c.kind.clone(), whole: c.whole, layout: c.layout.clone() })
+        .collect();
     let text = serde_json::to_string(&header).map_err(bad)?;
     let level = ZstdLevel::try_new(1).map_err(bad)?;
     let properties = WriterProperties::builder()
@@ -182,7 +184,13 @@ mod tests {
             whole: false,
             tables: [("rows".to_owned(), vec![(Op::DeletePrefix, vec![1], vec![]), (Op::Delete, vec![2], vec![])])].into(),
         };
-        let empty = OperatorChanges { identity: "Over-1".into(), kind: "Over".into(), layout: Layout::default(), whole: true, tables: BTreeMap::new() };
+        let empty = OperatorChanges {
+            identity: "Over-1".into(),
+            kind: "Over".into(),
+            layout: Layout::default(),
+            whole: true,
+            tables: BTreeMap::new(),
+        };
         let header = Header { pipeline: "p".into(), generation: 3, epoch: 9, before: vec!["base-1-1".into()], ..Header::default() };
         let all = vec![one, two, empty];
         let bytes = encode(header, &all).unwrap();

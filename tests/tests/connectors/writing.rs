@@ -116,7 +116,9 @@ pub fn partitioners() {
         assert!(found.iter().any(|(p, k, _)| k == key && *p == partition), "{key} in {partition}: {found:?}");
     }
 
-    let refused = |options: &[(&str, &str)]| told(&open_sink(&table("kafka", &topic, options, &[("k", string())]), UTC, &Default::default()).err().unwrap());
+    let refused = |options: &[(&str, &str)]| {
+        told(&open_sink(&table("kafka", &topic, options, &[("k", string())]), UTC, &Default::default()).err().unwrap())
+    };
     let class = refused(&[("format", "json"), ("sink.partitioner", "org.example.MyPartitioner")]);
     assert!(class.contains("default, fixed, round-robin") && class.contains("classes of your own cannot be used"), "{class}");
     let both = refused(&[("value.format", "json"), ("key.format", "raw"), ("key.fields", "k"), ("sink.partitioner", "round-robin")]);

@@ -12,8 +12,8 @@ use rdkafka::bindings as sys;
 use sluice_batch::{Error, Result};
 use sys::rd_kafka_resp_err_t as Code;
 
-pub(crate) use super::offsets::TopicOffset;
 use super::offsets::List;
+pub(crate) use super::offsets::TopicOffset;
 
 pub(crate) const OFFSET_BEGINNING: i64 = -2;
 pub(crate) const OFFSET_END: i64 = -1;

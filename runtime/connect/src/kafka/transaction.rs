@@ -259,9 +259,7 @@ fn timeout(spec: &TableSpec, producer: &Properties, interval: Duration) -> Resul
     }
     let option = spec.options.iter().find(|o| o.key == "properties.transaction.timeout.ms");
     let message = format!("'transaction.timeout.ms' is {} ms, but commits are {} ms apart", given.as_millis(), interval.as_millis());
-    Err(Error::plan(message)
-        .at(option.map_or(spec.span, |o| o.value_span))
-        .hint("make it longer than 'execution.checkpointing.interval'"))
+    Err(Error::plan(message).at(option.map_or(spec.span, |o| o.value_span)).hint("make it longer than 'execution.checkpointing.interval'"))
 }
 
 #[cfg(test)]

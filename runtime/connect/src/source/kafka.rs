@@ -16,10 +16,10 @@ use crate::kafka::properties::Role;
 use crate::kafka::rows::Rows;
 use crate::kafka::start::{Start, Stop};
 use crate::kafka::table::{KafkaTable, Topics, record_metadata};
+use crate::kafka::{self, transaction::cluster};
 use crate::options::closest;
 use crate::progress::{Progress, RecordEnd};
 use crate::registry::SourceFactory;
-use crate::kafka::{self, transaction::cluster};
 use crate::{
     CommittedOffset, ConsumerGroup, Malformed, PartitionOffset, ScanRequest, Share, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec,
 };
@@ -524,8 +524,7 @@ impl Source for KafkaSource {
     }
 
     fn committed(&mut self) -> Result<Vec<CommittedOffset>> {
-        let at: Vec<_> =
-            self.partitions.iter().map(|p| TopicOffset { topic: p.topic.clone(), partition: p.id, offset: 0 }).collect();
+        let at: Vec<_> = self.partitions.iter().map(|p| TopicOffset { topic: p.topic.clone(), partition: p.id, offset: 0 }).collect();
         Ok(kafka::committed(self.client.committed_metadata(&at, self.table.patience)?))
     }
 
