@@ -1,0 +1,65 @@
+//! What all controllers share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+
+use crate::metrics::Metrics;
+use crate::runtime_api::RuntimeApi;
+
+/// Client, settings, and what tells time: nothing else asks the system for it.
+pub struct Context {
+    pub client: Client,
+    /// The image of deployments that name none.
+    pub default_image: String,
+    pub runtime: Arc<dyn RuntimeApi>,
+    pub recorder: Recorder,
+    pub metrics: Metrics,
+    pub clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Which deployments read a ConfigMap, by (namespace, name): a changed ConfigMap is a changed spec.
+    pub config_maps: Mutex<BTreeMap<(String, String), BTreeSet<String>>>,
+}
+
+impl Context {
+    pub fn new(client: Client, default_image: &str, runtime: Arc<dyn RuntimeApi>) -> Self {
+        let reporter = Reporter { controller: crate::names::FIELD_MANAGER.into(), instance: std::env::var("POD_NAME").ok() };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            default_image: default_image.into(),
+            runtime,
+            metrics: Metrics::default(),
+            clock: Box::new(Timestamp::now),
+            config_maps: Mutex::default(),
+        }
+    }
+
+    /// Now, in whole seconds: what the API server stores.
+    pub fn now(&self) -> Timestamp {
+        let now = (self.clock)();
+        Timestamp::from_second(now.as_second()).unwrap_or(now)
+    }
+
+    /// Remembers that a deployment reads a ConfigMap; `None`: it reads none.
+    pub fn reads_config_map(&self, namespace: &str, deployment: &str, config_map: Option<&str>) {
+        let mut index = self.config_maps.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for ((ns, name), readers) in index.iter_mut() {
+            if ns == namespace && Some(name.as_str()) != config_map {
+                readers.remove(deployment);
+            }
+        }
+        if let Some(name) = config_map {
+            index.entry((namespace.into(), name.into())).or_default().insert(deployment.into());
+        }
+        index.retain(|_, readers| !readers.is_empty());
+    }
+
+    /// Deployments that read a ConfigMap.
+    pub fn readers(&self, namespace: &str, config_map: &str) -> Vec<String> {
+        let index = self.config_maps.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        index.get(&(namespace.to_owned(), config_map.to_owned())).map(|r| r.iter().cloned().collect()).unwrap_or_default()
+    }
+}

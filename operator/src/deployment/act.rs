@@ -1,0 +1,121 @@
+//! I/O: does one action. Each may be done again.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Api;
+use kube::api::PostParams;
+use sluice_crds::{LocalRef, Savepoint, SavepointPhase, SavepointSpec, SavepointStatus, StreamingDeployment, TRIGGER_LABEL};
+
+use super::build::Owner;
+use super::decide::Action;
+use crate::context::Context;
+use crate::error::{Result, What};
+use crate::k8s::apply;
+use crate::names;
+use crate::runtime_api::{RuntimeError, SavepointRequest, SavepointState};
+
+/// Does an action.
+///
+/// # Errors
+/// What the API server refuses. A pod that does not answer is no error: it is asked again.
+pub async fn act(context: &Context, object: &StreamingDeployment, owner: &Owner, action: &Action) -> Result<()> {
+    let ns = owner.namespace.as_str();
+    match action {
+        Action::AddFinalizer => apply::finalizer(context, object, true).await,
+        Action::RemoveFinalizer => apply::finalizer(context, object, false).await,
+        Action::CreateRevision(revision) => {
+            let stored = revision.to_object(owner);
+            create::<ControllerRevision>(context, ns, &stored).await
+        }
+        Action::Apply(child) => apply::child(context, ns, child).await,
+        Action::Delete(kind, name) => apply::delete(context, ns, *kind, name).await,
+        Action::DeleteRevision(name) => apply::delete_typed::<ControllerRevision>(context, ns, name).await,
+        Action::DeletePod(name) => apply::delete_typed::<Pod>(context, ns, name).await,
+        Action::DeleteSavepoint(name) => apply::delete_typed::<Savepoint>(context, ns, name).await,
+        Action::CreateSavepoint { name, trigger, path, owned } => {
+            create::<Savepoint>(context, ns, &savepoint(owner, name, trigger, path, *owned)).await
+        }
+        Action::TakeSavepoint { address, request } => take(context, owner, address, request).await,
+        Action::EndSavepoint { name, revision, outcome } => end(context, ns, name, *revision, outcome).await,
+    }
+}
+
+/// Creates an object; one that is there already is the one that was to be made.
+async fn create<K>(context: &Context, namespace: &str, object: &K) -> Result<()>
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + serde::Serialize
+        + serde::de::DeserializeOwned
+        + std::fmt::Debug,
+{
+    context.metrics.writes.inc();
+    let api: Api<K> = Api::namespaced(context.client.clone(), namespace);
+    let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PostParams::default() };
+    match api.create(&params, object).await {
+        Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => Ok(()),
+        other => other.map(drop).what(|| format!("create the {} {}", K::kind(&()), object.meta().name.as_deref().unwrap_or_default())),
+    }
+}
+
+fn savepoint(owner: &Owner, name: &str, trigger: &str, path: &str, owned: bool) -> Savepoint {
+    let mut labels: BTreeMap<String, String> = names::labels(&owner.name);
+    labels.insert(TRIGGER_LABEL.into(), trigger.into());
+    let spec = SavepointSpec {
+        deployment_ref: Some(LocalRef::new(&owner.name)),
+        path: Some(path.into()),
+        timeout: "10m".into(),
+        ..SavepointSpec::default()
+    };
+    let mut object = Savepoint::new(name, spec);
+    object.metadata = if owned { owner.metadata(name.into(), labels) } else { owner.free_metadata(name.into(), labels) };
+    object
+}
+
+async fn take(context: &Context, owner: &Owner, address: &str, request: &SavepointRequest) -> Result<()> {
+    let name = request.directory.rsplit('/').next().unwrap_or_default();
+    match context.runtime.savepoint(address, request).await {
+        // The answer may be all that there is: the pod need not be there any more when it is asked next.
+        Ok(info) if info.state == SavepointState::Completed => {
+            end(context, &owner.namespace, name, 0, &Ok((request.directory.clone(), info.size_bytes))).await
+        }
+        Ok(info) if info.state == SavepointState::Failed => {
+            end(context, &owner.namespace, name, 0, &Err(info.error.unwrap_or_else(|| "no reason given".into()))).await
+        }
+        Ok(_) => Ok(()),
+        Err(error @ RuntimeError::Unreachable { .. }) => {
+            tracing::warn!(namespace = owner.namespace, name = owner.name, "{error}");
+            Ok(())
+        }
+        // Another savepoint is under way: asked again.
+        Err(RuntimeError::Refused { status: 409 | 503, .. }) => Ok(()),
+        Err(error) => end(context, &owner.namespace, name, 0, &Err(error.to_string())).await,
+    }
+}
+
+/// Writes the status of a Savepoint that an operation took. What has ended stays as it is.
+async fn end(context: &Context, namespace: &str, name: &str, revision: i64, outcome: &Result<(String, Option<i64>), String>) -> Result<()> {
+    let api: Api<Savepoint> = Api::namespaced(context.client.clone(), namespace);
+    let Some(object) = api.get_opt(name).await.what(|| format!("read the Savepoint {name}"))? else { return Ok(()) };
+    let old = object.status.clone().unwrap_or_default();
+    if !matches!(old.phase, SavepointPhase::Pending | SavepointPhase::InProgress) {
+        return Ok(());
+    }
+    let now = context.now();
+    let mut new = SavepointStatus {
+        observed_generation: object.metadata.generation,
+        started_at: old.started_at.clone().or_else(|| object.metadata.creation_timestamp.clone()),
+        completed_at: Some(Time(now)),
+        revision: (revision > 0).then_some(revision).or(old.revision),
+        ..old.clone()
+    };
+    match outcome {
+        Ok((path, size)) => (new.phase, new.path, new.size_bytes) = (SavepointPhase::Completed, Some(path.clone()), *size),
+        Err(message) => (new.phase, new.message) = (SavepointPhase::Failed, Some(message.clone())),
+    }
+    crate::savepoint::conditions(&mut new, object.metadata.generation.unwrap_or(0), now);
+    apply::status(context, &object, object.status.as_ref(), &new).await.map(drop)
+}

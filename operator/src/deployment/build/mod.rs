@@ -1,0 +1,115 @@
+//! The Kubernetes objects of a job. Pure: no client is needed. A new child is a new file here and a line where it is applied.
+
+mod config_map;
+mod disruption_budget;
+mod pod;
+mod preflight;
+mod service;
+mod service_account;
+mod volume_claim;
+mod workload;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
+use serde::Serialize;
+use serde_json::Value;
+use sluice_crds::{StartedFrom, StreamingDeployment};
+
+pub use pod::{parse_overrides, storage_path};
+pub use preflight::DEADLINE as PREFLIGHT_DEADLINE;
+
+use super::revision::{Revision, hash};
+use crate::names;
+
+/// The StreamingDeployment that children belong to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    pub name: String,
+    pub namespace: String,
+    pub uid: String,
+}
+
+impl Owner {
+    /// Metadata of an owned child: it goes with the StreamingDeployment.
+    pub fn metadata(&self, name: String, labels: BTreeMap<String, String>) -> ObjectMeta {
+        let reference = OwnerReference {
+            api_version: StreamingDeployment::api_version(&()).into_owned(),
+            kind: StreamingDeployment::kind(&()).into_owned(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        };
+        ObjectMeta { owner_references: Some(vec![reference]), ..self.free_metadata(name, labels) }
+    }
+
+    /// Metadata of what outlives it.
+    pub fn free_metadata(&self, name: String, labels: BTreeMap<String, String>) -> ObjectMeta {
+        ObjectMeta { name: Some(name), namespace: Some(self.namespace.clone()), labels: Some(labels), ..ObjectMeta::default() }
+    }
+}
+
+/// Kinds of children that are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    ConfigMap,
+    ServiceAccount,
+    PersistentVolumeClaim,
+    Service,
+    PodDisruptionBudget,
+    StatefulSet,
+    Job,
+}
+
+/// An object as it is to be, with the hash of that.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Child {
+    pub kind: Kind,
+    pub name: String,
+    pub hash: String,
+    pub object: Value,
+}
+
+impl Child {
+    /// Seals an object: its hash is in an annotation, so that one request tells whether it is as it should be.
+    fn new<K: Resource<DynamicType = ()> + Serialize>(kind: Kind, object: &K) -> Self {
+        let name = object.meta().name.clone().unwrap_or_default();
+        let mut object = serde_json::to_value(object).unwrap_or_default();
+        let hash = hash(&object);
+        object["apiVersion"] = K::api_version(&()).into();
+        object["kind"] = K::kind(&()).into();
+        object["metadata"]["annotations"][names::HASH_ANNOTATION] = hash.clone().into();
+        Self { kind, name, hash, object }
+    }
+}
+
+/// What exists once for a deployment, whichever revision runs.
+pub fn shared(owner: &Owner, revision: &Revision, current: i64) -> Vec<Child> {
+    let mut children = vec![service_account::build(owner), service::build(owner, current), disruption_budget::build(owner)];
+    children.extend(volume_claim::build(owner, revision));
+    children
+}
+
+/// SQL and settings of a revision.
+pub fn config_map(owner: &Owner, revision: &Revision) -> Child {
+    config_map::build(owner, revision)
+}
+
+/// The pods of a revision; `replicas` is 0 or 1.
+pub fn workload(owner: &Owner, revision: &Revision, start: &StartedFrom, options: &WorkloadOptions) -> Child {
+    workload::build(owner, revision, start, options)
+}
+
+/// The Job that tries a revision before it is run.
+pub fn preflight(owner: &Owner, revision: &Revision) -> Child {
+    preflight::build(owner, revision)
+}
+
+/// What the same revision may be started with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkloadOptions {
+    pub replicas: i32,
+    pub allow_non_restored_state: bool,
+}

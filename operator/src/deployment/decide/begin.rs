@@ -1,0 +1,171 @@
+//! Which operation begins, if none is under way.
+
+use sluice_crds::{Operation, OperationType, RevisionStatus, StartedFrom, Step, UpgradeMode};
+
+use super::Plan;
+use crate::deployment::observe::Failure;
+use crate::deployment::revision::Revision;
+
+impl Plan<'_> {
+    /// Begins what the spec asks for.
+    pub fn begin(&mut self) {
+        self.cancel_outdated();
+        if self.status.operation.is_some() {
+            return;
+        }
+        let suspend = self.input.valid.policy.suspend;
+        let revisions = self.revisions();
+        let wanted = self.input.wanted_hash();
+        let current = self.input.observed.revision(revisions.current).cloned();
+        let Some(current) = current else {
+            if !suspend && wanted.is_some() {
+                self.begin_deploy();
+            }
+            return;
+        };
+        if let (Some(rejected), Some(wanted)) = (&self.status.rejected, &wanted)
+            && rejected.hash != *wanted
+        {
+            self.status.rejected = None;
+        }
+        let suspended = self.status.halted.as_ref().is_some_and(|h| h.reason == "Suspended");
+        if suspend {
+            if self.status.halted.is_none() {
+                self.begin_suspend(&current);
+            }
+            return;
+        }
+        let tried = self.status.rejected.as_ref().map(|r| &r.hash);
+        match &wanted {
+            Some(wanted) if current.hash != *wanted && tried != Some(wanted) => self.begin_upgrade(&current),
+            // What was halted by a failure is started again by a change only; its hash is the current one.
+            _ if suspended => self.begin_resume(&current),
+            _ => {}
+        }
+    }
+
+    /// Before anything was stopped, a spec that changed again takes the place of the one that was tried.
+    fn cancel_outdated(&mut self) {
+        let Some(operation) = &self.status.operation else { return };
+        if operation.step != Step::Preflight {
+            return;
+        }
+        let outdated = self.input.wanted_hash().is_none_or(|wanted| wanted != operation.hash);
+        if outdated || self.input.valid.policy.suspend {
+            self.status.operation = None;
+            self.set_target(self.revisions().current);
+        }
+    }
+
+    fn set_target(&mut self, target: i64) {
+        let revisions = self.revisions();
+        self.status.revision = Some(RevisionStatus { target, ..revisions });
+    }
+
+    fn next_number(&self) -> i64 {
+        let revisions = self.revisions();
+        let made = self.input.observed.revisions.iter().map(|r| r.number).max().unwrap_or(0);
+        made.max(revisions.current).max(revisions.target) + 1
+    }
+
+    fn start_operation(&mut self, kind: OperationType, step: Step, revision: i64, hash: String, start: Option<StartedFrom>) {
+        let (now, revisions) = (self.now(), self.revisions());
+        self.status.operation = Some(Operation {
+            kind,
+            step,
+            started_at: now.clone(),
+            step_started_at: now,
+            revision,
+            hash,
+            from: (revisions.current > 0).then_some(revisions.current),
+            mode: self.input.valid.policy.upgrade.mode,
+            savepoint: None,
+            start,
+            previous_start: self.status.started_from.clone(),
+            running_since: None,
+            message: None,
+        });
+        self.set_target(revision);
+    }
+
+    /// `restoreFrom` as a start with a place of its own; None if it cannot be used yet.
+    fn restored_start(&mut self) -> Option<StartedFrom> {
+        let state_id = self.new_state_id();
+        let Some(from) = self.input.restore_from else { return Some(StartedFrom { state_id, path: None }) };
+        if from.empty.is_some() {
+            return Some(StartedFrom { state_id, path: None });
+        }
+        if let Some(path) = &from.path {
+            return Some(StartedFrom { state_id, path: Some(local(path)) });
+        }
+        match &self.input.observed.restore {
+            Some(Ok(path)) => Some(StartedFrom { state_id, path: Some(local(path)) }),
+            Some(Err(message)) => {
+                self.blocked = Some(Failure { reason: "SavepointNotFound".into(), message: message.clone() });
+                None
+            }
+            None => None,
+        }
+    }
+
+    fn begin_deploy(&mut self) {
+        let Ok(template) = &self.input.valid.template else { return };
+        let Some(start) = self.restored_start() else { return };
+        let number = self.next_number();
+        // No preflight: there is no job that it would protect, and the job itself says the same a second earlier.
+        self.start_operation(OperationType::Deploy, Step::Start, number, template.hash(), Some(start));
+        self.event(false, "Deploying", format!("revision {number} is started"));
+    }
+
+    fn begin_upgrade(&mut self, current: &Revision) {
+        let Ok(template) = &self.input.valid.template else { return };
+        if template.storage != current.template.storage {
+            let message = "spec.storage cannot be changed while there is state in it: put it back, or create another StreamingDeployment that \
+                           restores from a savepoint of this one";
+            self.blocked = Some(Failure { reason: "StorageChanged".into(), message: message.into() });
+            return;
+        }
+        let restore = template.restore_nonce != current.template.restore_nonce;
+        let stateless = self.input.valid.policy.upgrade.mode == UpgradeMode::Stateless;
+        let runs = self.status.halted.is_none();
+        let start = if restore {
+            let Some(start) = self.restored_start() else { return };
+            Some(start)
+        } else if stateless {
+            Some(StartedFrom { state_id: self.new_state_id(), path: None })
+        } else if runs {
+            // Known when the old job has stopped.
+            None
+        } else {
+            Some(self.started_from())
+        };
+        let number = self.next_number();
+        // A job that is down has nothing to protect or to stop.
+        let step = if runs { Step::Preflight } else { Step::Stop };
+        self.start_operation(OperationType::Upgrade, step, number, template.hash(), start);
+        self.event(false, "Upgrading", format!("revision {} is to be replaced by revision {number}", current.number));
+    }
+
+    fn begin_suspend(&mut self, current: &Revision) {
+        let storage = current.template.storage.is_some();
+        let start = match self.input.valid.policy.upgrade.mode {
+            UpgradeMode::Stateless => Some(StartedFrom { state_id: self.new_state_id(), path: None }),
+            UpgradeMode::Savepoint if storage => None,
+            _ => Some(self.started_from()),
+        };
+        let step = if start.is_none() { Step::Savepoint } else { Step::Stop };
+        self.start_operation(OperationType::Suspend, step, current.number, current.hash.clone(), start);
+        self.event(false, "Suspending", "spec.suspend is true");
+    }
+
+    fn begin_resume(&mut self, current: &Revision) {
+        let start = self.started_from();
+        self.start_operation(OperationType::Resume, Step::Start, current.number, current.hash.clone(), Some(start));
+        self.event(false, "Resuming", format!("revision {} is started again", current.number));
+    }
+}
+
+/// The runtime takes folders: `file:///x` is `/x`.
+pub fn local(path: &str) -> String {
+    path.strip_prefix("file://").unwrap_or(path).to_owned()
+}

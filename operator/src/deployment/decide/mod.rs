@@ -1,0 +1,222 @@
+//! Pure: spec + what is there + status + time -> a new status and actions.
+//!
+//! The new status is written before the actions are done, and actions follow from (status, observation) alone: an operator that dies between
+//! any two writes finds the same actions again.
+
+mod begin;
+mod steady;
+mod steps;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sluice_crds::{Operation, RestoreFrom, RevisionStatus, StartedFrom, Step, StreamingDeploymentStatus};
+
+use super::build::{Child, Kind, Owner};
+use super::observe::{Failure, Observed};
+use super::revision::Revision;
+use super::status;
+use super::validate::Validated;
+use crate::runtime_api::SavepointRequest;
+
+/// What a decision rests on.
+pub struct Input<'a> {
+    pub owner: &'a Owner,
+    pub generation: i64,
+    /// The object is being deleted.
+    pub deleting: Option<Timestamp>,
+    pub force_delete: bool,
+    pub has_finalizer: bool,
+    pub valid: &'a Validated,
+    pub restore_from: Option<&'a RestoreFrom>,
+    pub observed: &'a Observed,
+    pub status: &'a StreamingDeploymentStatus,
+    pub default_image: &'a str,
+    pub now: Timestamp,
+}
+
+impl Input<'_> {
+    /// Hash of the revision that runs.
+    pub fn current_hash(&self, status: &StreamingDeploymentStatus) -> Option<&String> {
+        self.observed.revision(status.revision.unwrap_or_default().current).map(|r| &r.hash)
+    }
+
+    /// Hash of what the spec asks for; None if it is invalid.
+    pub fn wanted_hash(&self) -> Option<String> {
+        self.valid.template.as_ref().ok().map(super::revision::Template::hash)
+    }
+}
+
+/// What to do, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    AddFinalizer,
+    RemoveFinalizer,
+    CreateRevision(Revision),
+    Apply(Box<Child>),
+    /// Deletes a child, with what it owns.
+    Delete(Kind, String),
+    DeleteRevision(String),
+    DeletePod(String),
+    /// Makes a Savepoint object. `owned`: it goes with the deployment.
+    CreateSavepoint {
+        name: String,
+        trigger: &'static str,
+        path: String,
+        owned: bool,
+    },
+    DeleteSavepoint(String),
+    /// Asks the job's pod for a savepoint.
+    TakeSavepoint {
+        address: String,
+        request: SavepointRequest,
+    },
+    /// Writes down how a savepoint went.
+    EndSavepoint {
+        name: String,
+        revision: i64,
+        outcome: Result<(String, Option<i64>), String>,
+    },
+}
+
+/// An event on the StreamingDeployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub warning: bool,
+    pub reason: String,
+    pub text: String,
+}
+
+/// The outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    pub status: StreamingDeploymentStatus,
+    pub actions: Vec<Action>,
+    pub events: Vec<Note>,
+    /// When to look again, if nothing happens before.
+    pub requeue: SignedDuration,
+}
+
+/// Nothing to do but to look after the job.
+const IDLE: SignedDuration = SignedDuration::from_secs(30);
+/// Something is under way that no watch tells: the job's own state.
+const BUSY: SignedDuration = SignedDuration::from_millis(500);
+
+/// Decides.
+pub fn decide(input: &Input) -> Decision {
+    let mut plan = Plan::new(input);
+    if input.deleting.is_some() {
+        if !input.has_finalizer {
+            return plan.decision();
+        }
+        super::finalize::decide(&mut plan);
+    } else {
+        if !input.has_finalizer {
+            plan.actions.push(Action::AddFinalizer);
+        }
+        plan.begin();
+        plan.operate();
+        if plan.status.operation.is_none() {
+            plan.steady();
+        }
+    }
+    plan.decision()
+}
+
+/// A decision in the making.
+pub struct Plan<'a> {
+    pub input: &'a Input<'a>,
+    pub status: StreamingDeploymentStatus,
+    pub actions: Vec<Action>,
+    pub events: Vec<Note>,
+    pub requeue: SignedDuration,
+    /// Why nothing can begin.
+    pub blocked: Option<Failure>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(input: &'a Input<'a>) -> Self {
+        Self { input, status: input.status.clone(), actions: vec![], events: vec![], requeue: IDLE, blocked: None }
+    }
+
+    fn decision(mut self) -> Decision {
+        status::summarise(self.input, &mut self.status, self.blocked.as_ref());
+        Decision { status: self.status, actions: self.actions, events: self.events, requeue: self.requeue }
+    }
+
+    pub fn now(&self) -> Time {
+        Time(self.input.now)
+    }
+
+    pub fn busy(&mut self) {
+        self.requeue = BUSY;
+    }
+
+    pub fn event(&mut self, warning: bool, reason: &str, text: impl Into<String>) {
+        self.events.push(Note { warning, reason: reason.into(), text: text.into() });
+    }
+
+    pub fn revisions(&self) -> RevisionStatus {
+        self.status.revision.unwrap_or_default()
+    }
+
+    /// A revision that is there, or that this decision makes.
+    pub fn revision(&self, number: i64) -> Option<Revision> {
+        let made = self.actions.iter().find_map(|a| match a {
+            Action::CreateRevision(r) if r.number == number => Some(r.clone()),
+            _ => None,
+        });
+        self.input.observed.revision(number).cloned().or(made)
+    }
+
+    /// Applies a child unless it is there as it should be.
+    pub fn apply(&mut self, child: Child) {
+        let there = self.input.observed.applied.get(&(child.kind, child.name.clone()));
+        if there != Some(&child.hash) {
+            self.actions.push(Action::Apply(Box::new(child)));
+        }
+    }
+
+    /// An id that no state of this deployment has had.
+    pub fn new_state_id(&self) -> i64 {
+        let operation = self.status.operation.as_ref();
+        let starts = [self.status.started_from.as_ref(), operation.and_then(|o| o.start.as_ref()), operation.and_then(|o| o.previous_start.as_ref())];
+        let placed = self.input.observed.workloads.iter().map(|w| w.start.state_id);
+        starts.into_iter().flatten().map(|s| s.state_id).chain(placed).max().unwrap_or(0) + 1
+    }
+
+    /// What the current revision was started from.
+    pub fn started_from(&self) -> StartedFrom {
+        self.status.started_from.clone().unwrap_or(StartedFrom { state_id: 1, path: None })
+    }
+
+    /// Goes to a step of the operation.
+    pub fn go(&mut self, step: Step) {
+        let now = self.now();
+        if let Some(operation) = &mut self.status.operation {
+            operation.step = step;
+            operation.step_started_at = now;
+        }
+    }
+
+    /// Drives the operation as far as what is seen allows.
+    pub fn operate(&mut self) {
+        // More steps than there are: each can only lead on.
+        for _ in 0..12 {
+            let Some(operation) = self.status.operation.clone() else { return };
+            let before = self.status.operation.clone();
+            self.step(&operation);
+            if self.status.operation == before {
+                self.busy();
+                return;
+            }
+        }
+    }
+
+    /// How long the current step has taken.
+    pub fn step_time(&self, operation: &Operation) -> SignedDuration {
+        self.input.now.duration_since(operation.step_started_at.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! No operation is under way: the job is kept as it should be, and what is not needed any more goes.
+
+use sluice_crds::{SavepointPhase, StartedFrom};
+
+use super::{Action, Plan};
+use crate::deployment::build::Kind;
+use crate::names;
+use crate::runtime_api::RuntimeState;
+
+/// Savepoints that the operator took by itself.
+const OWN: &[&str] = &["upgrade", "suspend", "scheduled"];
+
+impl Plan<'_> {
+    /// Keeps the current revision running, or down.
+    pub fn steady(&mut self) {
+        let current = self.revisions().current;
+        let Some(revision) = self.revision(current) else { return };
+        self.health(current);
+        let start = self.started_from();
+        self.run(&revision, &start);
+        self.prune(current, &start);
+    }
+
+    fn health(&mut self, current: i64) {
+        if self.status.halted.is_some() {
+            return;
+        }
+        let observed = self.input.observed;
+        let pod = observed.workload(current).and_then(|w| w.pods.iter().find(|p| !p.terminating)).cloned().unwrap_or_default();
+        let state = observed.info(current).map(|i| i.state);
+        let ended = pod.ended.as_ref().filter(|_| !pod.running);
+        if state == Some(RuntimeState::Finished) || ended.is_some_and(|e| e.exit_code == 0) {
+            self.halt("Finished", "the job has done all it had to do");
+            return self.event(false, "Finished", "the job has done all it had to do");
+        }
+        // Stopped by somebody else, or by an operation that was given up.
+        if state == Some(RuntimeState::Stopped)
+            && let Some(view) = &observed.job
+        {
+            self.actions.push(Action::DeletePod(view.pod.clone()));
+            return self.event(true, "Restarting", "the job was stopped, but not by this operator's doing; it is started again");
+        }
+        if state == Some(RuntimeState::Running) {
+            // What was given up has come up after all.
+            let hash = self.input.current_hash(&self.status).cloned();
+            if self.status.rejected.as_ref().is_some_and(|r| Some(&r.hash) == hash.as_ref()) && observed.info(current).is_some_and(|i| i.commits > 0) {
+                self.status.rejected = None;
+                let revisions = self.revisions();
+                self.status.revision = Some(sluice_crds::RevisionStatus { stable: Some(current), ..revisions });
+            }
+        }
+        let Some(ended) = ended else { return };
+        let policy = &self.input.valid.policy;
+        let failures = pod.restarts + 1;
+        let why = if !policy.restart_enabled {
+            Some("spec.restart.enabled is false")
+        } else if policy.max_attempts >= 0 && failures > policy.max_attempts {
+            Some("spec.restart.maxAttempts is reached")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            let message = format!("exit code {}: {} ({why})", ended.exit_code, ended.message);
+            self.halt("Failed", &message);
+            self.event(true, "Failed", message);
+        }
+    }
+
+    /// Deletes what nothing needs any more.
+    fn prune(&mut self, current: i64, start: &StartedFrom) {
+        let (observed, name) = (self.input.observed, self.input.owner.name.as_str());
+        for preflight in &observed.preflights {
+            self.actions.push(Action::Delete(Kind::Job, names::preflight(name, preflight.revision)));
+        }
+        for workload in observed.workloads.iter().filter(|w| w.revision != current) {
+            self.actions.push(Action::Delete(Kind::StatefulSet, names::revision(name, workload.revision)));
+        }
+        let keep = names::revision(name, current);
+        for (kind, config_map) in observed.applied.keys().filter(|(kind, _)| *kind == Kind::ConfigMap) {
+            if *config_map != keep {
+                self.actions.push(Action::Delete(*kind, config_map.clone()));
+            }
+        }
+        let stable = self.revisions().stable;
+        let limit = self.input.valid.policy.revision_history_limit;
+        let old: Vec<i64> = observed.revisions.iter().map(|r| r.number).filter(|n| *n != current && Some(*n) != stable).collect();
+        for number in old.iter().take(old.len().saturating_sub(limit)) {
+            self.actions.push(Action::DeleteRevision(names::revision(name, *number)));
+        }
+        self.prune_savepoints(start);
+    }
+
+    /// Only objects go: files are deleted by nobody but those who set `deletionPolicy: Delete`.
+    fn prune_savepoints(&mut self, start: &StartedFrom) {
+        let policy = &self.input.valid.policy;
+        let mut own: Vec<_> = self.input.observed.savepoints.iter().filter(|s| OWN.contains(&s.trigger.as_str()) && s.phase != SavepointPhase::Pending).collect();
+        own.sort_by_key(|s| std::cmp::Reverse(s.completed_at.clone()));
+        let age = |s: &crate::deployment::observe::ObservedSavepoint| s.completed_at.as_ref().map(|at| self.input.now.duration_since(at.0));
+        let old: Vec<String> = (own.iter().enumerate())
+            .filter(|(i, s)| *i >= policy.savepoint_history_limit || (*i > 0 && policy.savepoint_max_age.zip(age(s)).is_some_and(|(most, age)| age > most)))
+            // The state that runs began with it.
+            .filter(|(_, s)| s.path.is_none() || s.path != start.path)
+            .map(|(_, s)| s.name.clone())
+            .collect();
+        self.actions.extend(old.into_iter().map(Action::DeleteSavepoint));
+    }
+}

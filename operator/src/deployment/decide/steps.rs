@@ -1,0 +1,402 @@
+//! The steps of an operation: Preflight, Savepoint, Stop, Start, Stabilize.
+
+use jiff::SignedDuration;
+use sluice_crds::{
+    Fallback, Halted, LastSavepoint, Operation, OperationType, Rejected, RevisionStatus, SavepointPhase, StartedFrom, Step, UpgradeMode,
+};
+
+use super::{Action, Plan};
+use crate::deployment::build::{self, WorkloadOptions, storage_path};
+use crate::deployment::observe::{Failure, PodView};
+use crate::deployment::revision::Revision;
+use crate::names;
+use crate::runtime_api::{RuntimeState, SavepointRequest, SavepointState};
+
+/// How long a job without checkpoints has to run to count as stable.
+const STATELESS_STABLE: SignedDuration = SignedDuration::from_secs(30);
+/// So many crashes of a new revision are enough.
+const CRASHES: i32 = 3;
+
+impl Plan<'_> {
+    /// Does a step; leads on by changing `status.operation`.
+    pub fn step(&mut self, operation: &Operation) {
+        match operation.step {
+            Step::Preflight => self.preflight(operation),
+            Step::Savepoint => self.savepoint(operation),
+            Step::Stop => self.stop(operation),
+            Step::Start => self.start(operation),
+            Step::Stabilize => self.stabilize(operation),
+        }
+    }
+
+    /// The revision of an operation; it is made of the spec if it is not there. None if the spec has changed meanwhile.
+    fn target(&mut self, operation: &Operation) -> Option<Revision> {
+        if let Some(revision) = self.revision(operation.revision) {
+            return Some(revision);
+        }
+        let template = self.input.valid.template.as_ref().ok().filter(|t| t.hash() == operation.hash)?;
+        let revision = Revision::new(operation.revision, template, self.input.default_image);
+        self.actions.push(Action::CreateRevision(revision.clone()));
+        Some(revision)
+    }
+
+    fn preflight(&mut self, operation: &Operation) {
+        let Some(revision) = self.target(operation) else {
+            self.status.operation = None;
+            return;
+        };
+        let owner = self.input.owner;
+        self.apply(build::config_map(owner, &revision));
+        let seen = self.input.observed.preflights.iter().find(|p| p.revision == revision.number).cloned();
+        match seen.map(|p| p.outcome) {
+            None => self.apply(build::preflight(owner, &revision)),
+            Some(None) => {}
+            Some(Some(Err(failure))) => self.reject(operation, &failure),
+            Some(Some(Ok(()))) => {
+                if operation.start.is_some() {
+                    return self.go(Step::Stop);
+                }
+                let mode = self.effective_mode(operation);
+                if let Some(operation) = &mut self.status.operation {
+                    operation.mode = mode;
+                }
+                if mode == UpgradeMode::Savepoint {
+                    return self.go(Step::Savepoint);
+                }
+                self.last_state();
+                self.go(Step::Stop);
+            }
+        }
+    }
+
+    /// LastState with a checkpoint that is too old takes a savepoint.
+    fn effective_mode(&self, operation: &Operation) -> UpgradeMode {
+        let (Some(most), UpgradeMode::LastState) = (self.input.valid.policy.max_checkpoint_age, operation.mode) else { return operation.mode };
+        let from = operation.from.unwrap_or_default();
+        let fresh = self.input.observed.info(from).and_then(|i| i.last_commit).is_some_and(|at| self.input.now.duration_since(at) <= most);
+        if fresh { UpgradeMode::LastState } else { UpgradeMode::Savepoint }
+    }
+
+    /// The next start goes on where the last one was.
+    fn last_state(&mut self) {
+        let start = self.started_from();
+        if let Some(operation) = &mut self.status.operation {
+            operation.start = Some(start);
+        }
+    }
+
+    /// Nothing was stopped: the old job goes on.
+    fn reject(&mut self, operation: &Operation, failure: &Failure) {
+        let text = format!("revision {} was not started: {}", operation.revision, failure.message);
+        self.event(true, &failure.reason, text);
+        self.status.rejected =
+            Some(Rejected { hash: operation.hash.clone(), reason: failure.reason.clone(), message: failure.message.clone(), rolled_back: false });
+        self.status.operation = None;
+        let revisions = self.revisions();
+        self.status.revision = Some(RevisionStatus { target: revisions.current, ..revisions });
+    }
+
+    /// Stops the job with a savepoint. Also for suspending and deleting.
+    pub fn savepoint(&mut self, operation: &Operation) {
+        let from = operation.from.unwrap_or(operation.revision);
+        let trigger = match operation.kind {
+            OperationType::Suspend => "suspend",
+            OperationType::Delete => "delete",
+            _ => "upgrade",
+        };
+        let Some(name) = operation.savepoint.clone() else {
+            // Written down first: whoever goes on from here makes the same savepoint.
+            let name = names::savepoint(&self.input.owner.name, from, trigger, operation.started_at.0.as_second());
+            if let Some(operation) = &mut self.status.operation {
+                operation.savepoint = Some(name);
+            }
+            return;
+        };
+        let Some(path) = self.savepoint_path(from, &name) else {
+            return self.savepoint_failed(operation, "there is no storage for savepoints");
+        };
+        let seen = self.input.observed.savepoints.iter().find(|s| s.name == name).cloned();
+        let Some(seen) = seen else {
+            self.actions.push(Action::CreateSavepoint { name, trigger, path, owned: operation.kind != OperationType::Delete });
+            return;
+        };
+        match seen.phase {
+            SavepointPhase::Completed => {
+                let path = seen.path.clone().unwrap_or(path);
+                let completed_at = seen.completed_at.clone().unwrap_or_else(|| self.now());
+                self.status.last_savepoint = Some(LastSavepoint { name, path: path.clone(), completed_at });
+                let start = StartedFrom { state_id: self.new_state_id(), path: Some(path) };
+                if let Some(operation) = &mut self.status.operation {
+                    operation.start = Some(start);
+                }
+                self.event(false, "SavepointCompleted", format!("revision {from} stopped with a savepoint"));
+                self.go(Step::Stop);
+            }
+            SavepointPhase::Failed | SavepointPhase::Abandoned => {
+                self.savepoint_failed(operation, seen.message.as_deref().unwrap_or("no reason given"));
+            }
+            SavepointPhase::Pending | SavepointPhase::InProgress => self.await_savepoint(operation, from, name, path),
+        }
+    }
+
+    fn await_savepoint(&mut self, operation: &Operation, from: i64, name: String, path: String) {
+        let end = |outcome| Action::EndSavepoint { name: name.clone(), revision: from, outcome };
+        let late = self.step_time(operation) > self.input.valid.policy.savepoint_timeout;
+        let view = self.input.observed.job.as_ref().filter(|j| j.revision == from);
+        let info = self.input.observed.info(from);
+        let ours = info.and_then(|i| i.savepoint.as_ref()).filter(|s| s.directory == path);
+        match (info, ours) {
+            (Some(info), Some(taken)) if taken.state == SavepointState::Completed && info.state == RuntimeState::Stopped => {
+                self.actions.push(end(Ok((path, taken.size_bytes))));
+            }
+            (Some(_), Some(taken)) if taken.state == SavepointState::Failed => {
+                let message = taken.error.clone().unwrap_or_else(|| "no reason given".into());
+                self.actions.push(end(Err(message)));
+            }
+            _ if late => self.actions.push(end(Err(format!("it took longer than {}", self.input.valid.policy.upgrade.savepoint_timeout)))),
+            (Some(info), None) if matches!(info.state, RuntimeState::Running) => {
+                if let Some(view) = view {
+                    let request = SavepointRequest { directory: path, stop: true, drain: false };
+                    self.actions.push(Action::TakeSavepoint { address: view.address.clone(), request });
+                }
+            }
+            _ if self.hopeless(from) => self.actions.push(end(Err("the job does not run".into()))),
+            // It starts, is busy with another savepoint, or does not answer for the moment.
+            _ => {}
+        }
+    }
+
+    /// The job's pod keeps failing, or there is none.
+    fn hopeless(&self, revision: i64) -> bool {
+        let Some(workload) = self.input.observed.workload(revision) else { return true };
+        let crashes = |p: &PodView| !p.running && p.waiting.as_ref().is_some_and(|(reason, _)| reason == "CrashLoopBackOff");
+        workload.replicas == 0 || workload.pods.iter().any(crashes)
+    }
+
+    fn savepoint_failed(&mut self, operation: &Operation, why: &str) {
+        let policy = &self.input.valid.policy;
+        let giving_way = operation.kind == OperationType::Delete || policy.upgrade.fallback == Fallback::LastState;
+        if giving_way {
+            self.event(true, "SavepointFailed", format!("{why}; going on from the last checkpoint instead"));
+            self.last_state();
+            if let Some(operation) = &mut self.status.operation {
+                operation.mode = UpgradeMode::LastState;
+            }
+            return self.go(Step::Stop);
+        }
+        let message = format!("no savepoint could be taken ({why}), and spec.upgrade.fallback is Block");
+        if operation.kind == OperationType::Suspend {
+            // Tried again: the job is to be down.
+            self.event(true, "SavepointFailed", message);
+            let (now, id) = (self.now(), operation.started_at.clone());
+            if let Some(operation) = &mut self.status.operation
+                && now != id
+            {
+                (operation.savepoint, operation.started_at, operation.step_started_at) = (None, now.clone(), now);
+            }
+            return;
+        }
+        self.reject(operation, &Failure { reason: "SavepointFailed".into(), message });
+    }
+
+    fn savepoint_path(&self, revision: i64, name: &str) -> Option<String> {
+        let storage = self.revision(revision)?.template.storage?;
+        Some(format!("{}/{}/savepoints/{name}", storage_path(&storage)?, self.input.owner.uid))
+    }
+
+    /// Scales a revision to nothing and waits until its pods are gone.
+    pub fn stop(&mut self, operation: &Operation) {
+        let from = operation.from.unwrap_or(operation.revision);
+        if let Some(workload) = self.input.observed.workload(from) {
+            match self.revision(from) {
+                Some(revision) => {
+                    let options = WorkloadOptions { replicas: 0, allow_non_restored_state: false };
+                    self.apply(build::workload(self.input.owner, &revision, &workload.start, &options));
+                }
+                // Somebody has deleted what it is made of.
+                None => self.actions.push(Action::Delete(build::Kind::StatefulSet, names::revision(&self.input.owner.name, from))),
+            }
+            if workload.replicas > 0 || !workload.pods.is_empty() {
+                return;
+            }
+        }
+        match operation.kind {
+            OperationType::Suspend => {
+                self.status.started_from.clone_from(&operation.start);
+                self.halt("Suspended", "spec.suspend is true");
+                self.status.operation = None;
+                self.event(false, "Suspended", "the job has stopped; its state is kept");
+            }
+            OperationType::Delete => {
+                self.status.operation = None;
+                self.halt("Deleted", "the StreamingDeployment is being deleted");
+            }
+            _ => {
+                if operation.start.is_none() {
+                    self.last_state();
+                }
+                self.go(Step::Start);
+            }
+        }
+    }
+
+    pub fn halt(&mut self, reason: &str, message: &str) {
+        let hash = self.input.current_hash(&self.status).cloned().unwrap_or_default();
+        self.status.halted = Some(Halted { hash, reason: reason.into(), message: message.into() });
+    }
+
+    fn start(&mut self, operation: &Operation) {
+        let Some(revision) = self.target(operation) else {
+            // Nothing of it has been made, and the spec is another one by now.
+            self.status.operation = None;
+            return;
+        };
+        let start = operation.start.clone().unwrap_or_else(|| self.started_from());
+        let revisions = self.revisions();
+        self.status.revision = Some(RevisionStatus { current: revision.number, target: revision.number, ..revisions });
+        self.status.started_from = Some(start.clone());
+        self.status.image.clone_from(&revision.template.image);
+        self.status.halted = None;
+        self.run(&revision, &start);
+        let placed = self.input.observed.workload(revision.number).is_some_and(|w| w.replicas > 0 && w.start == start);
+        if placed {
+            self.go(Step::Stabilize);
+        }
+    }
+
+    /// All children of the revision that is to run.
+    pub fn run(&mut self, revision: &Revision, start: &StartedFrom) {
+        let owner = self.input.owner;
+        for child in build::shared(owner, revision, revision.number) {
+            self.apply(child);
+        }
+        self.apply(build::config_map(owner, revision));
+        let allow_non_restored_state = self.input.valid.policy.upgrade.allow_non_restored_state;
+        let options = WorkloadOptions { replicas: i32::from(self.status.halted.is_none()), allow_non_restored_state };
+        self.apply(build::workload(owner, revision, start, &options));
+    }
+
+    fn stabilize(&mut self, operation: &Operation) {
+        let Some(revision) = self.revision(operation.revision) else { return };
+        let start = operation.start.clone().unwrap_or_else(|| self.started_from());
+        self.run(&revision, &start);
+        let info = self.input.observed.info(revision.number);
+        let finished = info.is_some_and(|i| i.state == RuntimeState::Finished) || self.ended_well(revision.number);
+        let running = info.is_some_and(|i| i.state == RuntimeState::Running);
+        // A process that began with a checkpoint of its own has committed before: it must not be rolled back any more.
+        let committed = info.is_some_and(|i| i.commits > 0 || i.restored_from.as_deref().is_some_and(|p| Some(p) != start.path.as_deref()));
+        let since = operation.running_since.clone();
+        if running && since.is_none() {
+            let now = self.now();
+            if let Some(operation) = &mut self.status.operation {
+                operation.running_since = Some(now);
+            }
+        }
+        let long = since.is_some_and(|since| running && self.input.now.duration_since(since.0) >= STATELESS_STABLE);
+        let stateful = revision.template.storage.is_some() && operation.mode != UpgradeMode::Stateless;
+        if finished || (running && committed) || (committed && info.is_some_and(|i| i.state != RuntimeState::Failed)) || (long && !stateful) {
+            return self.stable(operation);
+        }
+        if let Some(failure) = self.start_failure(operation, running) {
+            self.start_failed(operation, &failure);
+        }
+    }
+
+    fn ended_well(&self, revision: i64) -> bool {
+        let pods = self.input.observed.workload(revision).map(|w| w.pods.as_slice()).unwrap_or_default();
+        pods.iter().any(|p| !p.running && p.ended.as_ref().is_some_and(|e| e.exit_code == 0))
+    }
+
+    fn stable(&mut self, operation: &Operation) {
+        let revisions = self.revisions();
+        self.status.revision = Some(RevisionStatus { stable: Some(operation.revision), ..revisions });
+        self.status.operation = None;
+        let text = format!("revision {} runs and is stable", operation.revision);
+        match operation.kind {
+            OperationType::Rollback => self.event(true, "RolledBack", text),
+            _ => {
+                self.status.rejected = None;
+                self.event(false, "Stable", text);
+            }
+        }
+    }
+
+    /// Why a start has failed, as soon as that is certain.
+    fn start_failure(&self, operation: &Operation, running: bool) -> Option<Failure> {
+        let pods = self.input.observed.workload(operation.revision).map(|w| w.pods.as_slice()).unwrap_or_default();
+        let ended = pods.iter().filter(|p| !p.terminating).find_map(|p| p.ended.as_ref().map(|e| (p, e)));
+        let late = self.step_time(operation) > self.input.valid.policy.ready_timeout;
+        let fail = |reason: &str, message: String| Some(Failure { reason: reason.into(), message });
+        match ended {
+            Some((_, end)) if end.exit_code == 2 => {
+                let state = end.message.contains("savepoint");
+                fail(if state { "IncompatibleState" } else { "InvalidSql" }, end.message.clone())
+            }
+            Some((pod, end)) if end.exit_code != 0 && pod.restarts >= CRASHES && !running => {
+                fail("CrashLoop", format!("the job failed {} times: exit code {}: {}", pod.restarts, end.exit_code, end.message))
+            }
+            _ if late => {
+                let waits = pods.iter().find_map(|p| p.waiting.as_ref()).map(|(reason, text)| format!(" ({reason}: {text})")).unwrap_or_default();
+                let timeout = &self.input.valid.policy.upgrade.ready_timeout;
+                fail("DeadlineExceeded", format!("the job was not running with a completed checkpoint after {timeout}{waits}"))
+            }
+            // A fix waits: there is no need to wait for the deadline of what it fixes.
+            _ if !running && self.input.wanted_hash().is_some_and(|wanted| wanted != operation.hash) && operation.kind == OperationType::Upgrade => {
+                fail("Superseded", "the spec has changed again before the job ran".into())
+            }
+            _ => None,
+        }
+    }
+
+    fn start_failed(&mut self, operation: &Operation, failure: &Failure) {
+        self.event(true, &failure.reason, format!("revision {}: {}", operation.revision, failure.message));
+        let revisions = self.revisions();
+        let back = operation.from.filter(|from| revisions.stable == Some(*from) && *from != operation.revision);
+        let roll = operation.kind == OperationType::Upgrade && self.input.valid.policy.upgrade.rollback;
+        let rejected = Rejected {
+            hash: operation.hash.clone(),
+            reason: failure.reason.clone(),
+            message: failure.message.clone(),
+            rolled_back: operation.kind == OperationType::Rollback || (roll && back.is_some()),
+        };
+        if let (true, Some(back), Some(old)) = (roll, back, back.and_then(|b| self.revision(b))) {
+            let start = match (&operation.start, operation.mode) {
+                (Some(start), UpgradeMode::Savepoint) if operation.savepoint.is_some() => {
+                    StartedFrom { state_id: self.new_state_id(), path: start.path.clone() }
+                }
+                _ => operation.previous_start.clone().unwrap_or_else(|| self.started_from()),
+            };
+            let now = self.now();
+            self.status.operation = Some(Operation {
+                kind: OperationType::Rollback,
+                step: Step::Stop,
+                started_at: now.clone(),
+                step_started_at: now,
+                revision: back,
+                hash: old.hash,
+                from: Some(operation.revision),
+                start: Some(start),
+                previous_start: operation.start.clone(),
+                running_since: None,
+                message: Some(format!("back to revision {back}: {}", failure.message)),
+                ..operation.clone()
+            });
+            self.status.revision = Some(RevisionStatus { target: back, ..revisions });
+            self.status.rejected = Some(rejected);
+            return;
+        }
+        match (operation.kind, failure.reason.as_str()) {
+            // It would fail for ever in the same way.
+            (OperationType::Deploy | OperationType::Upgrade | OperationType::Resume, "InvalidSql" | "IncompatibleState") => {
+                self.status.operation = None;
+                self.halt(&failure.reason, &failure.message);
+            }
+            // It may come up yet; it is said that it needs a look.
+            (OperationType::Rollback, _) => self.status.operation = None,
+            _ => {
+                self.status.operation = None;
+                self.status.rejected = Some(rejected);
+            }
+        }
+    }
+}

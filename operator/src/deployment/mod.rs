@@ -1,0 +1,117 @@
+//! StreamingDeployments: one reconcile is resolve, validate, observe, decide, write the status, act.
+
+mod act;
+pub mod build;
+pub mod decide;
+pub mod duration;
+mod finalize;
+pub mod observe;
+mod resolve;
+pub mod revision;
+pub mod status;
+pub mod validate;
+
+use std::time::Duration;
+
+use kube::api::DynamicObject;
+use kube::core::ApiResource;
+use kube::runtime::controller::Action as Next;
+use kube::{Api, Resource, ResourceExt};
+use sluice_crds::{StreamingDeployment, StreamingDeploymentStatus};
+
+use crate::context::Context;
+use crate::error::{Result, What};
+use crate::k8s::{apply, events};
+use crate::names;
+use build::Owner;
+use decide::{Input, decide};
+
+/// Brings a deployment one step nearer to its spec.
+///
+/// # Errors
+/// If the API server refuses or does not answer; what a human has to know of that is in the status by then.
+pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result<Next> {
+    let Some(object) = read(context, namespace, name).await? else {
+        context.metrics.phase(namespace, name, None);
+        context.reads_config_map(namespace, name, None);
+        return Ok(Next::await_change());
+    };
+    if object.annotations().get(names::RECONCILE_ANNOTATION).is_some_and(|v| v == "paused") && object.metadata.deletion_timestamp.is_none() {
+        tracing::debug!(namespace, name, "paused by annotation");
+        return Ok(Next::await_change());
+    }
+    let owner = Owner { name: name.into(), namespace: namespace.into(), uid: object.metadata.uid.clone().unwrap_or_default() };
+    let spec = &object.spec;
+    context.reads_config_map(namespace, name, spec.sql.config_map_key_ref.as_ref().map(|r| r.name.as_str()));
+    let sql = resolve::sql(context, namespace, spec).await?;
+    let valid = validate::validate(name, namespace, spec, sql.as_deref().map_err(Clone::clone));
+    let old = object.status.clone().unwrap_or_default();
+    let mut observed = observe::observe(context, &owner, &old).await?;
+    observed.restore = resolve::restore(context, namespace, spec.restore_from.as_ref()).await?;
+    let decision = decide(&Input {
+        owner: &owner,
+        generation: object.metadata.generation.unwrap_or(0),
+        deleting: object.metadata.deletion_timestamp.as_ref().map(|t| t.0),
+        force_delete: object.annotations().get(names::FORCE_DELETE_ANNOTATION).is_some_and(|v| v == "true"),
+        has_finalizer: object.finalizers().iter().any(|f| f == names::FINALIZER),
+        valid: &valid,
+        restore_from: spec.restore_from.as_ref(),
+        observed: &observed,
+        status: &old,
+        default_image: &context.default_image,
+        now: context.now(),
+    });
+    let phase = decision.status.phase.map(|p| format!("{p:?}"));
+    context.metrics.phase(namespace, name, phase);
+    let written = apply::status(context, &object, object.status.as_ref(), &decision.status).await?;
+    for action in &decision.actions {
+        if let Err(error) = act::act(context, &object, &owner, action).await {
+            show(context, &object, &decision.status, &error).await;
+            return Err(error);
+        }
+    }
+    events::publish(context, &object.object_ref(&()), &decision.events).await;
+    // What was just written is to be looked at: the watch tells of it, too, but not of a job's own state.
+    let soon = written || !decision.actions.is_empty();
+    let wait = Duration::try_from(decision.requeue).unwrap_or(Duration::from_secs(30));
+    Ok(Next::requeue(if soon { wait.min(Duration::from_millis(500)) } else { wait }))
+}
+
+/// Reads a deployment. One that this version does not understand gets a condition that says so.
+async fn read(context: &Context, namespace: &str, name: &str) -> Result<Option<StreamingDeployment>> {
+    let resource = ApiResource::erase::<StreamingDeployment>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource);
+    let Some(raw) = api.get_opt(name).await.what(|| format!("read the StreamingDeployment {name}"))? else { return Ok(None) };
+    let value = serde_json::to_value(&raw).unwrap_or_default();
+    match serde_json::from_value::<StreamingDeployment>(value.clone()) {
+        Ok(object) => Ok(Some(object)),
+        Err(error) => {
+            let mut shell = StreamingDeployment::new(name, sluice_crds::StreamingDeploymentSpec::default());
+            shell.metadata = raw.metadata.clone();
+            let old: StreamingDeploymentStatus = serde_json::from_value(value["status"].clone()).unwrap_or_default();
+            let mut new = old.clone();
+            let message = format!("this operator does not understand the object: {error}");
+            for kind in ["Accepted", "Ready"] {
+                let generation = raw.metadata.generation.unwrap_or(0);
+                status::set(&mut new.conditions, kind, false, "Invalid", &message, generation, context.now());
+            }
+            apply::status(context, &shell, Some(&old), &new).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Shows an error that needs a human: a quota, a right that is missing.
+async fn show(context: &Context, object: &StreamingDeployment, written: &StreamingDeploymentStatus, error: &crate::error::Error) {
+    if !error.is_terminal() {
+        return;
+    }
+    let mut new = written.clone();
+    let generation = object.metadata.generation.unwrap_or(0);
+    for (kind, holds) in [("Ready", false), ("Stalled", true)] {
+        status::set(&mut new.conditions, kind, holds, error.reason(), &error.text(), generation, context.now());
+    }
+    if let Err(error) = apply::status(context, object, Some(written), &new).await {
+        tracing::warn!(name = object.name_any(), "{}", error.text());
+    }
+}

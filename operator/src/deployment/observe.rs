@@ -1,0 +1,298 @@
+//! I/O: what is there. The children, and what the job says of itself.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use serde::de::DeserializeOwned;
+use sluice_crds::{Savepoint, SavepointPhase, StartedFrom, StreamingDeploymentStatus, TRIGGER_LABEL};
+
+use super::build::{Kind, Owner};
+use super::revision::Revision;
+use crate::context::Context;
+use crate::error::{Result, What};
+use crate::names;
+use crate::runtime_api::JobInfo;
+
+/// Everything that a decision rests on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    pub revisions: Vec<Revision>,
+    /// Children that are there, with the hash of what was applied.
+    pub applied: BTreeMap<(Kind, String), String>,
+    pub workloads: Vec<Workload>,
+    pub preflights: Vec<Preflight>,
+    /// Savepoints of this deployment.
+    pub savepoints: Vec<ObservedSavepoint>,
+    /// What the newest pod of the current revision says; None if there is no pod with an address.
+    pub job: Option<JobView>,
+    /// Seen at the owned Savepoint that `restoreFrom` names: its path, or why there is none.
+    pub restore: Option<std::result::Result<String, String>>,
+}
+
+/// A StatefulSet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Workload {
+    pub revision: i64,
+    pub replicas: i32,
+    pub start: StartedFrom,
+    pub pods: Vec<PodView>,
+}
+
+/// A pod's main container, in short.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodView {
+    pub name: String,
+    pub uid: String,
+    pub address: Option<String>,
+    pub terminating: bool,
+    pub restarts: i32,
+    pub running: bool,
+    /// Why it does not run, from the kubelet or the scheduler.
+    pub waiting: Option<(String, String)>,
+    /// How its last process ended.
+    pub ended: Option<Ended>,
+}
+
+/// The end of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    pub exit_code: i32,
+    pub message: String,
+    pub at: Option<Time>,
+}
+
+/// A preflight Job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preflight {
+    pub revision: i64,
+    pub outcome: Option<std::result::Result<(), Failure>>,
+}
+
+/// Why something failed: a condition reason and a text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    pub reason: String,
+    pub message: String,
+}
+
+/// A Savepoint object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ObservedSavepoint {
+    pub name: String,
+    pub trigger: String,
+    pub phase: SavepointPhase,
+    pub path: Option<String>,
+    pub message: Option<String>,
+    pub completed_at: Option<Time>,
+}
+
+/// A pod and what it answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobView {
+    pub revision: i64,
+    pub pod: String,
+    pub address: String,
+    pub info: std::result::Result<JobInfo, String>,
+}
+
+impl Observed {
+    pub fn revision(&self, number: i64) -> Option<&Revision> {
+        self.revisions.iter().find(|r| r.number == number)
+    }
+
+    pub fn workload(&self, revision: i64) -> Option<&Workload> {
+        self.workloads.iter().find(|w| w.revision == revision)
+    }
+
+    /// The answer of a revision's job.
+    pub fn info(&self, revision: i64) -> Option<&JobInfo> {
+        self.job.as_ref().filter(|j| j.revision == revision).and_then(|j| j.info.as_ref().ok())
+    }
+}
+
+/// Looks at everything that belongs to a deployment.
+///
+/// # Errors
+/// If the API server does not answer. A job that does not answer is an observation.
+pub async fn observe(context: &Context, owner: &Owner, status: &StreamingDeploymentStatus) -> Result<Observed> {
+    let mut observed = Observed::default();
+    let ns = owner.namespace.as_str();
+    let stored: Vec<ControllerRevision> = list(context, owner).await?;
+    observed.revisions = stored.iter().filter_map(Revision::from_object).collect();
+    observed.revisions.sort_by_key(|r| r.number);
+    let pods: Vec<Pod> = list(context, owner).await?;
+    let sets: Vec<StatefulSet> = list(context, owner).await?;
+    observed.workloads = sets.iter().filter_map(|set| workload(set, &pods)).collect();
+    let jobs: Vec<Job> = list(context, owner).await?;
+    observed.preflights = jobs.iter().filter_map(|job| preflight(job, &pods)).collect();
+    applied(&mut observed, Kind::StatefulSet, &sets);
+    applied(&mut observed, Kind::Job, &jobs);
+    applied(&mut observed, Kind::ConfigMap, &list::<ConfigMap>(context, owner).await?);
+    applied(&mut observed, Kind::Service, &list::<Service>(context, owner).await?);
+    applied(&mut observed, Kind::ServiceAccount, &list::<ServiceAccount>(context, owner).await?);
+    applied(&mut observed, Kind::PersistentVolumeClaim, &list::<PersistentVolumeClaim>(context, owner).await?);
+    applied(&mut observed, Kind::PodDisruptionBudget, &list::<PodDisruptionBudget>(context, owner).await?);
+    let savepoints: Vec<Savepoint> = list(context, owner).await?;
+    observed.savepoints = savepoints.iter().map(savepoint).collect();
+    observed.savepoints.sort_by(|a, b| a.name.cmp(&b.name));
+    let current = status.revision.map_or(0, |r| r.current);
+    observed.job = ask(context, observed.workload(current)).await;
+    tracing::trace!(namespace = ns, name = owner.name, "observed {observed:?}");
+    Ok(observed)
+}
+
+async fn list<K>(context: &Context, owner: &Owner) -> Result<Vec<K>>
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(context.client.clone(), &owner.namespace);
+    let found = api.list(&ListParams::default().labels(&names::selector(&owner.name))).await;
+    Ok(found.what(|| format!("list {}", K::plural(&())))?.items)
+}
+
+fn applied<K: ResourceExt>(observed: &mut Observed, kind: Kind, objects: &[K]) {
+    for object in objects.iter().filter(|o| o.meta().deletion_timestamp.is_none()) {
+        let hash = object.annotations().get(names::HASH_ANNOTATION).cloned().unwrap_or_default();
+        observed.applied.insert((kind, object.name_any()), hash);
+    }
+}
+
+fn workload(set: &StatefulSet, pods: &[Pod]) -> Option<Workload> {
+    let revision = names::revision_number(set.metadata.labels.as_ref())?;
+    let note = |name: &str| set.metadata.annotations.as_ref().and_then(|a| a.get(name)).cloned();
+    let start = StartedFrom {
+        state_id: note(names::STATE_ID_ANNOTATION).and_then(|id| id.parse().ok()).unwrap_or_default(),
+        path: note(names::RESTORED_FROM_ANNOTATION),
+    };
+    let of_it = |pod: &&Pod| {
+        names::revision_number(pod.metadata.labels.as_ref()) == Some(revision)
+            && pod.metadata.labels.as_ref().and_then(|l| l.get(names::COMPONENT_LABEL)).is_some_and(|c| c == "job")
+    };
+    let replicas = set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
+    Some(Workload { revision, replicas, start, pods: pods.iter().filter(of_it).map(pod_view).collect() })
+}
+
+fn container(pod: &Pod) -> Option<&ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.iter().find(|c| c.name == names::CONTAINER)
+}
+
+fn pod_view(pod: &Pod) -> PodView {
+    let status = pod.status.as_ref();
+    let container = container(pod);
+    let state = container.and_then(|c| c.state.as_ref());
+    let ended = state.and_then(|s| s.terminated.as_ref()).or_else(|| container?.last_state.as_ref()?.terminated.as_ref());
+    let unscheduled = || {
+        let condition = status?.conditions.as_ref()?.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+        Some((condition.reason.clone().unwrap_or_default(), condition.message.clone().unwrap_or_default()))
+    };
+    PodView {
+        name: pod.metadata.name.clone().unwrap_or_default(),
+        uid: pod.metadata.uid.clone().unwrap_or_default(),
+        address: status.and_then(|s| s.pod_ip.clone()).filter(|ip| !ip.is_empty()).map(|ip| address(&ip)),
+        terminating: pod.metadata.deletion_timestamp.is_some(),
+        restarts: container.map_or(0, |c| c.restart_count),
+        running: state.is_some_and(|s| s.running.is_some()),
+        waiting: state
+            .and_then(|s| s.waiting.as_ref())
+            .map(|w| (w.reason.clone().unwrap_or_default(), w.message.clone().unwrap_or_default()))
+            .or_else(unscheduled),
+        ended: ended.map(|t| Ended { exit_code: t.exit_code, message: last_lines(t.message.as_deref()), at: t.finished_at.clone() }),
+    }
+}
+
+fn address(ip: &str) -> String {
+    if ip.contains(':') { format!("[{ip}]:{}", names::REST_PORT) } else { format!("{ip}:{}", names::REST_PORT) }
+}
+
+/// What a process said last: the messages of JSON log lines with level ERROR, or the text.
+fn last_lines(message: Option<&str>) -> String {
+    let text = message.unwrap_or_default().trim();
+    let errors = text.lines().filter_map(|line| {
+        let value: serde_json::Value = serde_json::from_str(line).ok()?;
+        if value["level"] != "ERROR" {
+            return None;
+        }
+        let fields = &value["fields"];
+        let mut out = fields["message"].as_str()?.to_owned();
+        if let (Some(line), Some(column)) = (fields["line"].as_u64().filter(|l| *l > 0), fields["column"].as_u64()) {
+            out = format!("line {line}, column {column}: {out}");
+        }
+        if let Some(hint) = fields["hint"].as_str() {
+            out = format!("{out} ({hint})");
+        }
+        Some(out)
+    });
+    let found = errors.last().unwrap_or_else(|| text.to_owned());
+    let skip = found.chars().count().saturating_sub(1000);
+    found.chars().skip(skip).collect()
+}
+
+fn preflight(job: &Job, pods: &[Pod]) -> Option<Preflight> {
+    let revision = names::revision_number(job.metadata.labels.as_ref())?;
+    if job.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let conditions = job.status.as_ref().and_then(|s| s.conditions.as_ref());
+    let holds = |kind: &str| conditions.and_then(|c| c.iter().find(|c| c.type_ == kind && c.status == "True"));
+    let pod = pods.iter().find(|p| {
+        let labels = p.metadata.labels.as_ref();
+        names::revision_number(labels) == Some(revision) && labels.and_then(|l| l.get(names::COMPONENT_LABEL)).is_some_and(|c| c == "preflight")
+    });
+    let view = pod.map(pod_view).unwrap_or_default();
+    let outcome = if holds("Complete").is_some() {
+        Some(Ok(()))
+    } else {
+        holds("Failed").map(|condition| Err(preflight_failure(&view, condition.reason.as_deref(), condition.message.as_deref())))
+    };
+    Some(Preflight { revision, outcome })
+}
+
+fn preflight_failure(pod: &PodView, reason: Option<&str>, message: Option<&str>) -> Failure {
+    match (&pod.ended, &pod.waiting) {
+        (Some(ended), _) if ended.exit_code == 2 => Failure { reason: "InvalidSql".into(), message: ended.message.clone() },
+        (Some(ended), _) => Failure {
+            reason: "PreflightFailed".into(),
+            message: format!("the preflight ended with exit code {}: {}", ended.exit_code, ended.message),
+        },
+        (None, Some((why, text))) => Failure {
+            reason: if why.contains("Image") || why == "ErrImagePull" { "ImagePullFailed".into() } else { "PreflightFailed".into() },
+            message: format!("the preflight pod did not start: {why}: {text}"),
+        },
+        _ => Failure {
+            reason: "PreflightFailed".into(),
+            message: format!(
+                "the preflight did not end: {}; a Secret or ConfigMap that is not there keeps a pod from starting (kubectl describe pod)",
+                message.or(reason).unwrap_or("no reason given")
+            ),
+        },
+    }
+}
+
+fn savepoint(object: &Savepoint) -> ObservedSavepoint {
+    let status = object.status.clone().unwrap_or_default();
+    ObservedSavepoint {
+        name: object.name_any(),
+        trigger: object.labels().get(TRIGGER_LABEL).cloned().unwrap_or_default(),
+        phase: status.phase,
+        path: status.path,
+        message: status.message,
+        completed_at: status.completed_at,
+    }
+}
+
+async fn ask(context: &Context, workload: Option<&Workload>) -> Option<JobView> {
+    let workload = workload?;
+    let pod = workload.pods.iter().find(|p| p.running && !p.terminating)?;
+    let address = pod.address.clone()?;
+    let info = context.runtime.job(&address).await.map_err(|e| e.to_string());
+    Some(JobView { revision: workload.revision, pod: pod.name.clone(), address, info })
+}
+
+#[cfg(test)]
+mod tests;

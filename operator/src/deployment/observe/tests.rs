@@ -1,0 +1,70 @@
+#![allow(clippy::unwrap_used)]
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn the_last_error_of_the_log_is_what_a_user_reads() {
+    let json = r#"{"level":"INFO","fields":{"message":"starting"}}
+{"level":"ERROR","fields":{"message":"there is no table 'b'","line":3,"column":7,"hint":"did you mean 'a'?"},"target":"sluice"}"#;
+    for (text, expected) in [
+        (json, "line 3, column 7: there is no table 'b' (did you mean 'a'?)"),
+        ("Killed\n", "Killed"),
+        ("", ""),
+        (r#"{"level":"ERROR","fields":{"message":"x","line":0,"column":0,"hint":null}}"#, "x"),
+    ] {
+        assert_eq!(last_lines(Some(text)), expected);
+    }
+    assert_eq!(last_lines(Some(&"é".repeat(3000))).chars().count(), 1000);
+}
+
+fn pod(component: &str, status: serde_json::Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": "p", "labels": {"sluice.dev/revision": "r2", "app.kubernetes.io/component": component}}, "status": status
+    }))
+    .unwrap()
+}
+
+#[test]
+fn pods_in_short() {
+    let view = pod_view(&pod("job", json!({"podIP": "10.0.0.1", "containerStatuses": [{"name": "sluice", "image": "", "imageID": "", "ready": false,
+        "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+        "lastState": {"terminated": {"exitCode": 1, "message": "boom"}}}]})));
+    assert_eq!((view.address.as_deref(), view.restarts, view.running), (Some("10.0.0.1:8081"), 3, false));
+    assert_eq!(view.waiting.unwrap().0, "CrashLoopBackOff");
+    assert_eq!(view.ended.unwrap().message, "boom");
+    let view = pod_view(&pod("job", json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no cpu"}]})));
+    assert_eq!(view.waiting.unwrap(), ("Unschedulable".into(), "no cpu".into()));
+    assert_eq!(address("fd00::1"), "[fd00::1]:8081");
+}
+
+#[test]
+fn preflights_say_why_they_failed() {
+    let job = |conditions| -> Job {
+        serde_json::from_value(json!({"metadata": {"labels": {"sluice.dev/revision": "r2"}}, "status": {"conditions": conditions}})).unwrap()
+    };
+    let failed = || job(json!([{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long"}]));
+    let ended = |code| json!({"containerStatuses": [{"name": "sluice", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": code, "message": "no such column"}}}]});
+    let waiting = json!({"containerStatuses": [{"name": "sluice", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}]});
+    for (job, pods, reason, words) in [
+        (job(json!([])), vec![], None, ""),
+        (job(json!([{"type": "Complete", "status": "True"}])), vec![], Some(""), ""),
+        (failed(), vec![pod("preflight", ended(2))], Some("InvalidSql"), "no such column"),
+        (failed(), vec![pod("preflight", ended(1))], Some("PreflightFailed"), "exit code 1"),
+        (failed(), vec![pod("preflight", waiting)], Some("ImagePullFailed"), "not found"),
+        (failed(), vec![pod("job", ended(2))], Some("PreflightFailed"), "too long; a Secret"),
+    ] {
+        let found = preflight(&job, &pods).unwrap();
+        assert_eq!(found.revision, 2);
+        match (found.outcome, reason) {
+            (None, None) | (Some(Ok(())), Some("")) => {}
+            (Some(Err(failure)), Some(reason)) => {
+                assert_eq!(failure.reason, reason);
+                assert!(failure.message.contains(words), "{failure:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

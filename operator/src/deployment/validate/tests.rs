@@ -1,0 +1,101 @@
+#![allow(clippy::unwrap_used)]
+use serde_json::{Value, json};
+use sluice_crds::StreamingDeploymentSpec;
+
+use super::*;
+
+fn judge(extra: &Value) -> Validated {
+    let mut spec = json!({"sql": {"inline": "INSERT INTO a SELECT 1"}, "storage": {"uri": "file:///state", "volumeClaim": {"size": "1Gi"}}});
+    for (key, value) in extra.as_object().unwrap() {
+        if value.is_null() {
+            spec.as_object_mut().unwrap().remove(key);
+        } else {
+            spec[key] = value.clone();
+        }
+    }
+    let spec: StreamingDeploymentSpec = serde_json::from_value(spec).unwrap();
+    let sql = spec.sql.inline.clone().unwrap_or_default();
+    validate("job", "ns", &spec, Ok(&sql))
+}
+
+#[test]
+fn a_plain_spec_is_accepted() {
+    let valid = judge(&json!({"parallelism": 4, "restoreFrom": {"path": "/s", "nonce": 2}, "restartNonce": 1, "image": "i"}));
+    let template = valid.template.unwrap();
+    assert_eq!((template.parallelism, template.restore_nonce, template.restart_nonce), (4, 2, Some(1)));
+    assert_eq!(valid.policy.ready_timeout.as_secs(), 300);
+    assert!(judge(&json!({"storage": null, "upgrade": {"mode": "Stateless"}})).template.is_ok());
+}
+
+#[test]
+fn each_rule_names_field_and_reason() {
+    for (spec, path, words, reason) in [
+        (json!({"sql": {"inline": "  "}}), "spec.sql.inline", "no SQL", "Invalid"),
+        (json!({"sql": {}}), "spec.sql", "exactly one", "Invalid"),
+        (json!({"sql": {"inline": "a\n{{secret:x}}"}}), "spec.sql.inline", "line 2: expected {{secret:name/key}}", "Invalid"),
+        (json!({"sql": {"inline": "{{secret:other/x/y}}"}}), "spec.sql.inline", "namespace 'other'", "Invalid"),
+        (json!({"sql": {"inline": "{{secret:x/../y}}"}}), "spec.sql.inline", "namespace 'x'", "Invalid"),
+        (json!({"sql": {"inline": "{{secret:x/..}}"}}), "spec.sql.inline", "names no Secret", "Invalid"),
+        (json!({"storage": null}), "spec.storage", "is needed", "Invalid"),
+        (json!({"storage": {"uri": "s3://b/p"}}), "spec.storage.uri", "s3:// is not supported", "NotSupported"),
+        (json!({"storage": {"uri": "/state"}}), "spec.storage.uri", "no uri", "Invalid"),
+        (json!({"storage": {"uri": "file:///state"}}), "spec.storage.volumeClaim", "is needed", "Invalid"),
+        (json!({"storage": {"uri": "file://state", "volumeClaim": {"size": "1Gi"}}}), "spec.storage.uri", "absolute", "Invalid"),
+        (json!({"storage": {"uri": "file:///a/../b", "volumeClaim": {"size": "1Gi"}}}), "spec.storage.uri", "plain absolute", "Invalid"),
+        (json!({"storage": {"uri": "file:///etc/x", "volumeClaim": {"size": "1Gi"}}}), "spec.storage.uri", "cannot be mounted", "Invalid"),
+        (json!({"storage": {"uri": "file:///s", "volumeClaim": {"size": "big"}}}), "spec.storage.volumeClaim.size", "10Gi", "Invalid"),
+        (json!({"storage": {"uri": "file:///s", "volumeClaim": {}}}), "spec.storage.volumeClaim", "exactly one", "Invalid"),
+        (
+            json!({"onDelete": "DeleteState", "storage": {"uri": "file:///s", "volumeClaim": {"existingClaim": "c"}}}),
+            "spec.onDelete",
+            "is yours",
+            "Invalid",
+        ),
+        (json!({"onDelete": "Savepoint", "storage": null, "upgrade": {"mode": "Stateless"}}), "spec.onDelete", "needs spec.storage", "Invalid"),
+        (json!({"parallelism": 0}), "spec.parallelism", "from 1", "Invalid"),
+        (json!({"parallelism": 9, "maxParallelism": 8}), "spec.parallelism", "at most", "Invalid"),
+        (json!({"workers": {"replicas": 2}}), "spec.workers.replicas", "one pod", "NotSupported"),
+        (json!({"workers": {"resources": {"limits": {"cpu": "a lot"}}}}), "spec.workers.resources.limits.cpu", "quantity", "Invalid"),
+        (
+            json!({"workers": {"resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1900Mi"}}}}),
+            "spec.workers.resources.requests.memory",
+            "more than its limit",
+            "Invalid",
+        ),
+        (json!({"podOverrides": {"spec": {"nodeSelectors": {}}}}), "spec.podOverrides", "no field 'spec.nodeSelectors'", "Invalid"),
+        (json!({"config": {"pipeline.name": "x"}}), "spec.config['pipeline.name']", "operator names", "Invalid"),
+        (json!({"variables": {"A-B": "x"}}), "spec.variables['A-B']", "letters", "Invalid"),
+        (json!({"sessionClusterRef": {"name": "c"}, "storage": null}), "spec.sessionClusterRef", "session clusters", "NotSupported"),
+        (json!({"restoreFrom": {"nonce": 1}}), "spec.restoreFrom", "exactly one", "Invalid"),
+        (json!({"savepoints": {"schedule": "0 * * * *"}}), "spec.savepoints.schedule", "CronJob", "NotSupported"),
+        (json!({"savepoints": {"maxAge": "1 day"}}), "spec.savepoints.maxAge", "no duration", "Invalid"),
+        (json!({"upgrade": {"readyTimeout": "soon"}}), "spec.upgrade.readyTimeout", "no duration", "Invalid"),
+        (json!({"upgrade": {"maxCheckpointAge": "1m"}}), "spec.upgrade.maxCheckpointAge", "LastState", "Invalid"),
+        (json!({"restart": {"maxBackoff": "9m"}}), "spec.restart.maxBackoff", "kubelet", "NotSupported"),
+        (json!({"checkpoints": {"timeout": "9m"}}), "spec.checkpoints.timeout", "no timeout", "NotSupported"),
+        (json!({"checkpoints": {"interval": "0s"}}), "spec.checkpoints.interval", "10ms", "Invalid"),
+    ] {
+        let errors = judge(&spec).template.err().unwrap_or_default();
+        let found = errors.iter().find(|e| e.path == path).unwrap_or_else(|| panic!("{spec}: {errors:?}"));
+        assert!(found.message.contains(words), "{spec}: {found}");
+        assert_eq!(found.reason, reason, "{spec}");
+        assert_eq!(errors.len(), 1, "one mistake, one message: {errors:?}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_and_the_policy_is_there() {
+    let judged = judge(&json!({"parallelism": 0, "upgrade": {"readyTimeout": "?"}, "suspend": true}));
+    assert_eq!(judged.template.unwrap_err().len(), 2);
+    assert!(judged.policy.suspend);
+    assert_eq!(judged.policy.ready_timeout.as_secs(), 300, "the default stands in");
+}
+
+#[test]
+fn sql_that_could_not_be_read_is_an_error() {
+    let spec: StreamingDeploymentSpec =
+        serde_json::from_value(json!({"sql": {"configMapKeyRef": {"name": "a", "key": "b"}}, "upgrade": {"mode": "Stateless"}})).unwrap();
+    let error = FieldError { path: "spec.sql.configMapKeyRef".into(), message: "there is no ConfigMap 'a'".into(), reason: "NotFound" };
+    assert_eq!(validate("job", "ns", &spec, Err(error.clone())).template.unwrap_err(), [error]);
+    assert_eq!(validate("a.b", "ns", &spec, Ok("x")).template.unwrap_err()[0].path, "metadata.name");
+}

@@ -1,0 +1,108 @@
+//! The controllers: what is watched, and what a change leads to.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource, ResourceExt};
+use sluice_crds::{Savepoint, SessionCluster, StreamingDeployment};
+
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::metrics::Kind;
+use crate::names;
+
+/// Where to look.
+#[derive(Clone, Debug)]
+pub enum Scope {
+    All,
+    Namespace(String),
+}
+
+impl Scope {
+    fn api<K>(&self, client: Client) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match self {
+            Self::All => Api::all(client),
+            Self::Namespace(namespace) => Api::namespaced(client, namespace),
+        }
+    }
+}
+
+/// Only metadata is kept: reconciles read what they need, fresh. An object that this version does not understand does not stop the watch.
+type Meta<K> = PartialObjectMeta<K>;
+
+type Reconcile = for<'a> fn(&'a Context, &'a str, &'a str) -> Pin<Box<dyn Future<Output = Result<Action>> + Send + 'a>>;
+
+async fn counted<K: Resource<DynamicType = ()>>(object: Arc<Meta<K>>, context: Arc<Context>, reconcile: Reconcile) -> Result<Action> {
+    let kind = Kind { kind: K::kind(&()).into_owned() };
+    context.metrics.reconciles.get_or_create(&kind).inc();
+    let (started, name, namespace) = (Instant::now(), object.name_any(), object.namespace().unwrap_or_default());
+    let result = reconcile(&context, &namespace, &name).await;
+    context.metrics.duration.observe(started.elapsed().as_secs_f64());
+    if let Err(error) = &result {
+        context.metrics.failures.get_or_create(&kind).inc();
+        tracing::warn!(kind = kind.kind, namespace, name, "{}", error.text());
+    }
+    result
+}
+
+/// Transient errors are tried again soon; what needs a human, rarely.
+fn failed<K>(_: Arc<Meta<K>>, error: &Error, _: Arc<Context>) -> Action {
+    Action::requeue(if error.is_terminal() { Duration::from_secs(60) } else { Duration::from_secs(5) })
+}
+
+async fn drive<K>(controller: Controller<Meta<K>>, context: Arc<Context>, reconcile: Reconcile)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+{
+    let work = move |object, context| counted::<K>(object, context, reconcile);
+    controller.run(work, failed::<K>, context).for_each(|_| async {}).await;
+}
+
+fn children() -> watcher::Config {
+    watcher::Config::default().labels(&format!("{}={}", names::MANAGED_BY_LABEL, names::FIELD_MANAGER))
+}
+
+/// The deployment that a pod, job or savepoint belongs to, by label.
+fn deployment_of<K: ResourceExt>(object: K) -> Option<ObjectRef<Meta<StreamingDeployment>>> {
+    let name = object.labels().get(names::DEPLOYMENT_LABEL)?;
+    Some(ObjectRef::new(name).within(&object.namespace()?))
+}
+
+/// Runs all controllers until they are dropped.
+pub async fn run(context: Arc<Context>, scope: &Scope) {
+    let client = || context.client.clone();
+    let index = context.clone();
+    let readers = move |map: Meta<ConfigMap>| {
+        let namespace = map.namespace().unwrap_or_default();
+        let refs = index.readers(&namespace, &map.name_any()).into_iter();
+        refs.map(move |name| ObjectRef::<Meta<StreamingDeployment>>::new(&name).within(&namespace)).collect::<Vec<_>>()
+    };
+    let deployments = Controller::new(scope.api::<Meta<StreamingDeployment>>(client()), watcher::Config::default())
+        .watches(scope.api::<Meta<StatefulSet>>(client()), children(), deployment_of)
+        .watches(scope.api::<Pod>(client()), children(), deployment_of)
+        .watches(scope.api::<Job>(client()), children(), deployment_of)
+        .watches(scope.api::<Meta<Savepoint>>(client()), watcher::Config::default(), deployment_of)
+        .watches(scope.api::<Meta<ConfigMap>>(client()), watcher::Config::default(), readers);
+    let savepoints = Controller::new(scope.api::<Meta<Savepoint>>(client()), watcher::Config::default());
+    let clusters = Controller::new(scope.api::<Meta<SessionCluster>>(client()), watcher::Config::default());
+    tokio::join!(
+        drive(deployments, context.clone(), |c, ns, n| Box::pin(crate::deployment::reconcile(c, ns, n))),
+        drive(savepoints, context.clone(), |c, ns, n| Box::pin(crate::savepoint::reconcile(c, ns, n))),
+        drive(clusters, context.clone(), |c, ns, n| Box::pin(crate::session::reconcile(c, ns, n))),
+    );
+}

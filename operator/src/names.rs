@@ -1,0 +1,93 @@
+//! Every name, label and annotation that the operator gives or reads.
+
+use std::collections::BTreeMap;
+
+/// The one field manager of all server-side applies.
+pub const FIELD_MANAGER: &str = "sluice-operator";
+/// Keeps a StreamingDeployment until its job has ended as `onDelete` says.
+pub const FINALIZER: &str = "sluice.dev/job";
+
+/// On a StreamingDeployment: `paused` stops reconciling it.
+pub const RECONCILE_ANNOTATION: &str = "sluice.dev/reconcile";
+/// On a StreamingDeployment that is being deleted: `true` lets it go at once.
+pub const FORCE_DELETE_ANNOTATION: &str = "sluice.dev/force-delete";
+/// On children: hash of what was applied.
+pub const HASH_ANNOTATION: &str = "sluice.dev/applied-hash";
+/// On StatefulSets: which state the job runs on, see `StartedFrom`.
+pub const STATE_ID_ANNOTATION: &str = "sluice.dev/state-id";
+/// On StatefulSets: the savepoint that this state began with.
+pub const RESTORED_FROM_ANNOTATION: &str = "sluice.dev/restored-from";
+
+/// On children: the StreamingDeployment's name.
+pub const DEPLOYMENT_LABEL: &str = "sluice.dev/deployment";
+/// On children: `r3`.
+pub const REVISION_LABEL: &str = "sluice.dev/revision";
+/// On ControllerRevisions: hash of the content.
+pub const CONTENT_LABEL: &str = "sluice.dev/content-hash";
+/// On pods: `job` or `preflight`.
+pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+
+/// The container that runs the job.
+pub const CONTAINER: &str = "sluice";
+/// Port of the runtime's REST API.
+pub const REST_PORT: i32 = 8081;
+
+/// Where the ConfigMap is mounted, and the file in it.
+pub const JOB_FOLDER: &str = "/etc/sluice/job";
+pub const JOB_FILE: &str = "deployment.yaml";
+/// Where Secrets are mounted, a folder each.
+pub const SECRETS_FOLDER: &str = "/etc/sluice/secrets";
+
+/// `name-r3`: ControllerRevision, ConfigMap and StatefulSet of a revision.
+pub fn revision(name: &str, number: i64) -> String {
+    format!("{name}-r{number}")
+}
+
+pub fn preflight(name: &str, number: i64) -> String {
+    format!("{name}-r{number}-preflight")
+}
+
+/// The volume claim that the operator makes.
+pub fn volume_claim(name: &str) -> String {
+    format!("{name}-state")
+}
+
+pub fn rest_service(name: &str) -> String {
+    format!("{name}-rest")
+}
+
+/// ServiceAccount and PodDisruptionBudget.
+pub fn job(name: &str) -> String {
+    format!("{name}-job")
+}
+
+/// The Savepoint that an operation takes of a revision: `name-r3-upgrade`. `started` (seconds) keeps those of one revision apart.
+pub fn savepoint(name: &str, number: i64, trigger: &str, started: i64) -> String {
+    format!("{name}-r{number}-{trigger}-{started:x}")
+}
+
+/// Labels of everything that belongs to a deployment.
+pub fn labels(name: &str) -> BTreeMap<String, String> {
+    [("app.kubernetes.io/name", "sluice"), ("app.kubernetes.io/instance", name), (MANAGED_BY_LABEL, FIELD_MANAGER), (DEPLOYMENT_LABEL, name)]
+        .into_iter()
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect()
+}
+
+/// Labels of what belongs to one revision of it.
+pub fn revision_labels(name: &str, number: i64) -> BTreeMap<String, String> {
+    let mut labels = labels(name);
+    labels.insert(REVISION_LABEL.into(), format!("r{number}"));
+    labels
+}
+
+/// Selects all children of a deployment.
+pub fn selector(name: &str) -> String {
+    format!("{DEPLOYMENT_LABEL}={name},{MANAGED_BY_LABEL}={FIELD_MANAGER}")
+}
+
+/// The revision's number in `r3`.
+pub fn revision_number(labels: Option<&BTreeMap<String, String>>) -> Option<i64> {
+    labels?.get(REVISION_LABEL)?.strip_prefix('r')?.parse().ok()
+}

@@ -1,0 +1,108 @@
+//! What the operator asks of a job's pod, over its REST API on port 8081.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /api/v1/job` | [`JobInfo`] |
+//! | `POST /savepoints` with [`SavepointRequest`] | [`SavepointInfo`], when it is complete or at once; the same directory again is the same savepoint |
+//!
+//! A job that has stopped with a savepoint stays up with state `STOPPED` and answers until its pod is taken away: a process that ended would be
+//! started again by the kubelet, and go on behind the savepoint.
+
+pub mod fake;
+pub mod http;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What a job's pod can be asked.
+pub trait RuntimeApi: Send + Sync {
+    /// How the job is. `address` is `host:port`.
+    fn job<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<JobInfo, RuntimeError>>;
+
+    /// Takes a savepoint, and stops the job if asked to.
+    fn savepoint<'a>(&'a self, address: &'a str, request: &'a SavepointRequest) -> BoxFuture<'a, Result<SavepointInfo, RuntimeError>>;
+}
+
+/// A job as it describes itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JobInfo {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<String>,
+    pub state: RuntimeState,
+    /// Commits since this process started.
+    pub commits: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_commit: Option<Timestamp>,
+    /// What this process took its state from: a savepoint's directory, or a checkpoint of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restored_from: Option<String>,
+    pub rows_in: u64,
+    pub rows_out: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// The last savepoint that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub savepoint: Option<SavepointInfo>,
+}
+
+/// States of a job in its pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RuntimeState {
+    /// Sources and sinks are being opened, state is read.
+    #[default]
+    Initializing,
+    Running,
+    /// It failed and starts again by itself.
+    Restarting,
+    /// It takes the savepoint that it stops with.
+    Stopping,
+    /// It has stopped with a savepoint and does nothing more.
+    Stopped,
+    Failed,
+    /// A bounded job has done all it had to do.
+    Finished,
+}
+
+/// Body of `POST /savepoints`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavepointRequest {
+    /// A directory that is not there yet.
+    pub directory: String,
+    /// Stop with it: nothing is read or written after it.
+    pub stop: bool,
+    /// Before that, let time end, so that open windows fire.
+    pub drain: bool,
+}
+
+/// A savepoint as the job describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SavepointInfo {
+    pub directory: String,
+    pub state: SavepointState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum SavepointState {
+    #[default]
+    InProgress,
+    Completed,
+    Failed,
+}
+
+/// Why a pod did not answer, or said no.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RuntimeError {
+    #[error("the job's REST API at {address} does not answer: {message}")]
+    Unreachable { address: String, message: String },
+    #[error("the job refused: {message} (HTTP {status})")]
+    Refused { status: u16, message: String },
+}

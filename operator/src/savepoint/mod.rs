@@ -1,0 +1,102 @@
+//! Savepoints that users ask for, and imports. Those of upgrades are driven by the StreamingDeployment.
+
+mod decide;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::runtime::controller::Action as Next;
+use kube::{Api, Resource, ResourceExt};
+use sluice_crds::{Savepoint, SavepointPhase, SavepointStatus, StreamingDeployment, TRIGGER_LABEL};
+
+use crate::context::Context;
+use crate::deployment::decide::Note;
+use crate::deployment::status;
+use crate::error::{Result, What};
+use crate::k8s::{apply, events};
+use crate::names;
+use crate::runtime_api::{RuntimeError, SavepointInfo, SavepointState};
+use decide::{Input, Target, decide};
+
+/// Brings a Savepoint one step further.
+///
+/// # Errors
+/// If the API server refuses or does not answer.
+pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result<Next> {
+    let api: Api<Savepoint> = Api::namespaced(context.client.clone(), namespace);
+    let Some(object) = api.get_opt(name).await.what(|| format!("read the Savepoint {name}"))? else { return Ok(Next::await_change()) };
+    let old = object.status.clone().unwrap_or_default();
+    let driven = object.labels().get(TRIGGER_LABEL).is_some_and(|t| ["upgrade", "suspend", "delete"].contains(&t.as_str()));
+    let ended = matches!(old.phase, SavepointPhase::Completed | SavepointPhase::Failed | SavepointPhase::Abandoned);
+    if driven || ended || object.metadata.deletion_timestamp.is_some() {
+        return Ok(Next::await_change());
+    }
+    let target = find(context, &object).await?;
+    let input = Input { object: &object, target: &target, now: context.now() };
+    let mut decision = decide(&input);
+    if let Some((address, request)) = &decision.take {
+        // InProgress is written first: the directory that it goes to must not change any more.
+        apply::status(context, &object, object.status.as_ref(), &decision.status).await?;
+        let answer = match context.runtime.savepoint(address, request).await {
+            Ok(info) => info,
+            Err(error @ RuntimeError::Unreachable { .. }) => {
+                tracing::warn!(namespace, name, "{error}");
+                return Ok(Next::requeue(Duration::from_secs(2)));
+            }
+            Err(RuntimeError::Refused { status: 409 | 503, .. }) => return Ok(Next::requeue(Duration::from_secs(2))),
+            Err(error) => SavepointInfo { state: SavepointState::Failed, error: Some(error.to_string()), ..SavepointInfo::default() },
+        };
+        let written = decision.status.clone();
+        decide::answered(&input, &mut decision.status, &answer);
+        apply::status(context, &object, Some(&written), &decision.status).await?;
+    } else {
+        apply::status(context, &object, object.status.as_ref(), &decision.status).await?;
+    }
+    tell(context, &object, &old, &decision.status).await;
+    Ok(match decision.status.phase {
+        SavepointPhase::Pending | SavepointPhase::InProgress => Next::requeue(Duration::from_secs(2)),
+        _ => Next::await_change(),
+    })
+}
+
+async fn tell(context: &Context, object: &Savepoint, old: &SavepointStatus, new: &SavepointStatus) {
+    if old.phase == new.phase {
+        return;
+    }
+    let note = match new.phase {
+        SavepointPhase::Completed => Note { warning: false, reason: "Completed".into(), text: new.path.clone().unwrap_or_default() },
+        SavepointPhase::Failed => Note { warning: true, reason: "Failed".into(), text: new.message.clone().unwrap_or_default() },
+        _ => return,
+    };
+    events::publish(context, &object.object_ref(&()), &[note]).await;
+}
+
+/// The deployment and its pod.
+async fn find(context: &Context, object: &Savepoint) -> Result<Target> {
+    let Some(name) = object.spec.deployment_ref.as_ref().map(|r| r.name.as_str()) else { return Ok(Target::None) };
+    let namespace = object.namespace().unwrap_or_default();
+    let api: Api<StreamingDeployment> = Api::namespaced(context.client.clone(), &namespace);
+    let Some(deployment) = api.get_opt(name).await.what(|| format!("read the StreamingDeployment {name}"))? else { return Ok(Target::Missing) };
+    let revision = deployment.status.as_ref().and_then(|s| s.revision).unwrap_or_default().current;
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
+    let selector = format!("{}={name},{}=r{revision},{}=job", names::DEPLOYMENT_LABEL, names::REVISION_LABEL, names::COMPONENT_LABEL);
+    let pods = pods.list(&ListParams::default().labels(&selector)).await.what(|| "list pods".into())?;
+    let ip = pods.items.iter().filter(|p| p.metadata.deletion_timestamp.is_none()).find_map(|p| p.status.as_ref()?.pod_ip.clone());
+    let address = ip.map(|ip| if ip.contains(':') { format!("[{ip}]:{}", names::REST_PORT) } else { format!("{ip}:{}", names::REST_PORT) });
+    let job = match &address {
+        Some(address) => context.runtime.job(address).await.ok(),
+        None => None,
+    };
+    Ok(Target::Deployment { deployment: Box::new(deployment), revision, address, job })
+}
+
+/// Complete and Failed, as the phase says.
+pub fn conditions(new: &mut SavepointStatus, generation: i64, now: Timestamp) {
+    let message = new.message.clone().unwrap_or_default();
+    let (phase, reason) = (new.phase, format!("{:?}", new.phase));
+    for (kind, holds) in [("Complete", phase == SavepointPhase::Completed), ("Failed", phase == SavepointPhase::Failed)] {
+        status::set(&mut new.conditions, kind, holds, &reason, &message, generation, now);
+    }
+}
