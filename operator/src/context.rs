@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use kube::Client;
-use kube::runtime::events::{Recorder, Reporter};
 
 use crate::metrics::Metrics;
 use crate::runtime_api::RuntimeApi;
@@ -16,7 +15,8 @@ pub struct Context {
     /// The image of deployments that name none.
     pub default_image: String,
     pub runtime: Arc<dyn RuntimeApi>,
-    pub recorder: Recorder,
+    /// Names this process in events.
+    pub instance: String,
     pub metrics: Metrics,
     pub clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     /// Which deployments read a ConfigMap, by (namespace, name): a changed ConfigMap is a changed spec.
@@ -25,9 +25,8 @@ pub struct Context {
 
 impl Context {
     pub fn new(client: Client, default_image: &str, runtime: Arc<dyn RuntimeApi>) -> Self {
-        let reporter = Reporter { controller: crate::names::FIELD_MANAGER.into(), instance: std::env::var("POD_NAME").ok() };
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
+            instance: std::env::var("POD_NAME").unwrap_or_else(|_| crate::names::FIELD_MANAGER.into()),
             client,
             default_image: default_image.into(),
             runtime,

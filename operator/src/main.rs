@@ -34,7 +34,11 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|_| EnvFilter::new("info"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if cli.log_json { logs.json().init() } else { logs.init() }
+    if cli.log_json {
+        logs.json().init()
+    } else {
+        logs.init()
+    }
     let result = match cli.command {
         Command::Crds { folder } => write_crds(&folder).map_err(|e| format!("{}: {e}", folder.display())),
         Command::Run(args) => run_operator(args),

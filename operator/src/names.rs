@@ -69,10 +69,15 @@ pub fn savepoint(name: &str, number: i64, trigger: &str, started: i64) -> String
 
 /// Labels of everything that belongs to a deployment.
 pub fn labels(name: &str) -> BTreeMap<String, String> {
-    [("app.kubernetes.io/name", "sluice"), ("app.kubernetes.io/instance", name), (MANAGED_BY_LABEL, FIELD_MANAGER), (DEPLOYMENT_LABEL, name)]
-        .into_iter()
-        .map(|(k, v)| (k.to_owned(), v.to_owned()))
-        .collect()
+    [
+        ("app.kubernetes.io/name", "sluice"),
+        ("app.kubernetes.io/instance", name),
+        (MANAGED_BY_LABEL, FIELD_MANAGER),
+        (DEPLOYMENT_LABEL, name),
+    ]
+    .into_iter()
+    .map(|(k, v)| (k.to_owned(), v.to_owned()))
+    .collect()
 }
 
 /// Labels of what belongs to one revision of it.

@@ -27,7 +27,8 @@ pub fn parse(text: &str) -> Result<SignedDuration, String> {
         };
         rest = rest.get(letters..).unwrap_or_default();
         let part = number.checked_mul(millis).map(SignedDuration::from_millis);
-        total = part.and_then(|p| total.checked_add(p)).filter(|t| t.as_hours() < 24 * 3660).ok_or_else(|| format!("'{text}' is too long"))?;
+        total =
+            part.and_then(|p| total.checked_add(p)).filter(|t| t.as_hours() < 24 * 3660).ok_or_else(|| format!("'{text}' is too long"))?;
     }
     Ok(total)
 }
@@ -38,7 +39,9 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, millis) in [("30s", Some(30_000)), ("1h30m", Some(5_400_000)), ("250ms", Some(250)), ("1d", Some(86_400_000)), ("0s", Some(0))] {
+        for (text, millis) in
+            [("30s", Some(30_000)), ("1h30m", Some(5_400_000)), ("250ms", Some(250)), ("1d", Some(86_400_000)), ("0s", Some(0))]
+        {
             assert_eq!(parse(text).ok().map(|d| d.as_millis()), millis, "{text}");
         }
         for text in ["", "30", "s", "1x", "-1s", "1 s", "99999999999999999999s", "9999999d", "1é"] {

@@ -21,7 +21,9 @@ pub fn decide(plan: &mut Plan) {
         plan.event(true, "Deleted", format!("deleted without waiting for the job: {why}"));
         return plan.actions.push(Action::RemoveFinalizer);
     }
-    if plan.status.operation.as_ref().is_none_or(|o| o.kind != OperationType::Delete) && plan.status.halted.as_ref().is_none_or(|h| h.reason != "Deleted") {
+    if plan.status.operation.as_ref().is_none_or(|o| o.kind != OperationType::Delete)
+        && plan.status.halted.as_ref().is_none_or(|h| h.reason != "Deleted")
+    {
         begin(plan);
     }
     plan.operate();
@@ -44,7 +46,8 @@ fn begin(plan: &mut Plan) {
     let policy = &plan.input.valid.policy;
     let runs = plan.status.halted.is_none() && revisions.current > 0;
     // An operation that has stopped the job has a savepoint already, or was told to keep none.
-    let stopped = plan.status.operation.as_ref().is_some_and(|o| matches!(o.step, Step::Stop | Step::Start | Step::Stabilize) && o.start.is_some());
+    let stopped =
+        plan.status.operation.as_ref().is_some_and(|o| matches!(o.step, Step::Stop | Step::Start | Step::Stabilize) && o.start.is_some());
     let save = policy.on_delete == OnDelete::Savepoint && runs && !stopped;
     plan.status.operation = Some(Operation {
         kind: OperationType::Delete,

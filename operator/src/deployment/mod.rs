@@ -31,20 +31,21 @@ use decide::{Input, decide};
 /// # Errors
 /// If the API server refuses or does not answer; what a human has to know of that is in the status by then.
 pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result<Next> {
-    let Some(object) = read(context, namespace, name).await? else {
+    let Some(mut object) = read(context, namespace, name).await? else {
         context.metrics.phase(namespace, name, None);
         context.reads_config_map(namespace, name, None);
         return Ok(Next::await_change());
     };
-    if object.annotations().get(names::RECONCILE_ANNOTATION).is_some_and(|v| v == "paused") && object.metadata.deletion_timestamp.is_none() {
+    if object.annotations().get(names::RECONCILE_ANNOTATION).is_some_and(|v| v == "paused") && object.metadata.deletion_timestamp.is_none()
+    {
         tracing::debug!(namespace, name, "paused by annotation");
         return Ok(Next::await_change());
     }
     let owner = Owner { name: name.into(), namespace: namespace.into(), uid: object.metadata.uid.clone().unwrap_or_default() };
-    let spec = &object.spec;
+    let spec = object.spec.clone();
     context.reads_config_map(namespace, name, spec.sql.config_map_key_ref.as_ref().map(|r| r.name.as_str()));
-    let sql = resolve::sql(context, namespace, spec).await?;
-    let valid = validate::validate(name, namespace, spec, sql.as_deref().map_err(Clone::clone));
+    let sql = resolve::sql(context, namespace, &spec).await?;
+    let valid = validate::validate(name, namespace, &spec, sql.as_deref().map_err(Clone::clone));
     let old = object.status.clone().unwrap_or_default();
     let mut observed = observe::observe(context, &owner, &old).await?;
     observed.restore = resolve::restore(context, namespace, spec.restore_from.as_ref()).await?;
@@ -64,6 +65,10 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     let phase = decision.status.phase.map(|p| format!("{p:?}"));
     context.metrics.phase(namespace, name, phase);
     let written = apply::status(context, &object, object.status.as_ref(), &decision.status).await?;
+    let soon = written.is_some() || !decision.actions.is_empty();
+    if written.is_some() {
+        object.metadata.resource_version = written;
+    }
     for action in &decision.actions {
         if let Err(error) = act::act(context, &object, &owner, action).await {
             show(context, &object, &decision.status, &error).await;
@@ -72,7 +77,6 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     }
     events::publish(context, &object.object_ref(&()), &decision.events).await;
     // What was just written is to be looked at: the watch tells of it, too, but not of a job's own state.
-    let soon = written || !decision.actions.is_empty();
     let wait = Duration::try_from(decision.requeue).unwrap_or(Duration::from_secs(30));
     Ok(Next::requeue(if soon { wait.min(Duration::from_millis(500)) } else { wait }))
 }

@@ -242,7 +242,8 @@ fn preflight(job: &Job, pods: &[Pod]) -> Option<Preflight> {
     let holds = |kind: &str| conditions.and_then(|c| c.iter().find(|c| c.type_ == kind && c.status == "True"));
     let pod = pods.iter().find(|p| {
         let labels = p.metadata.labels.as_ref();
-        names::revision_number(labels) == Some(revision) && labels.and_then(|l| l.get(names::COMPONENT_LABEL)).is_some_and(|c| c == "preflight")
+        names::revision_number(labels) == Some(revision)
+            && labels.and_then(|l| l.get(names::COMPONENT_LABEL)).is_some_and(|c| c == "preflight")
     });
     let view = pod.map(pod_view).unwrap_or_default();
     let outcome = if holds("Complete").is_some() {

@@ -64,7 +64,8 @@ fn job_facts(input: &Input, status: &mut StreamingDeploymentStatus, pod: Option<
     let current = status.revision.unwrap_or_default().current;
     status.restarts = pod.map(|p| p.restarts);
     if let Some(ended) = pod.and_then(|p| p.ended.as_ref()).filter(|e| e.exit_code != 0) {
-        status.last_failure = Some(LastFailure { time: ended.at.clone(), message: format!("exit code {}: {}", ended.exit_code, ended.message) });
+        status.last_failure =
+            Some(LastFailure { time: ended.at.clone(), message: format!("exit code {}: {}", ended.exit_code, ended.message) });
     }
     let Some(info) = input.observed.info(current) else { return };
     if info.job_id.is_some() {
@@ -144,7 +145,8 @@ fn conditions(input: &Input, status: &mut StreamingDeploymentStatus, pod: Option
     match &status.operation {
         Some(operation) => {
             let step = format!("{:?}", operation.step);
-            let message = operation.message.clone().unwrap_or_else(|| format!("{:?} to revision {}: {step}", operation.kind, operation.revision));
+            let message =
+                operation.message.clone().unwrap_or_else(|| format!("{:?} to revision {}: {step}", operation.kind, operation.revision));
             set(&mut list, "Reconciling", true, &step, &message, generation, now);
         }
         None => clear(&mut list, "Reconciling"),

@@ -89,11 +89,11 @@ where
     api.patch(name, &params(), &Patch::Apply(&value)).await.map(drop).what(|| format!("apply the {} {name}", K::kind(&())))
 }
 
-/// Writes a status, if it is another one.
+/// Writes a status, if it is another one; the object's new resource version, if so.
 ///
 /// # Errors
 /// What the API server refuses.
-pub async fn status<K, S>(context: &Context, object: &K, old: Option<&S>, new: &S) -> Result<bool>
+pub async fn status<K, S>(context: &Context, object: &K, old: Option<&S>, new: &S) -> Result<Option<String>>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
     S: Serialize,
@@ -102,14 +102,16 @@ where
     let namespace = object.meta().namespace.clone().unwrap_or_default();
     let (old, new) = (to_value(&name, &old)?, to_value(&name, new)?);
     if old == new {
-        return Ok(false);
+        return Ok(None);
     }
     context.metrics.writes.inc();
     let api: Api<K> = Api::namespaced(context.client.clone(), &namespace);
     // With the uid, the status of an object that was deleted and made again is not written over.
     let body = json!({"apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": name, "uid": object.meta().uid}, "status": new});
     let result = api.patch_status(&name, &params(), &Patch::Apply(&body)).await;
-    result.map(|_| true).what(|| format!("write the status of {} {name}", K::kind(&())))
+    result
+        .map(|o| Some(o.meta().resource_version.clone().unwrap_or_default()))
+        .what(|| format!("write the status of {} {name}", K::kind(&())))
 }
 
 fn to_value(what: &str, object: &impl Serialize) -> Result<Value> {

@@ -1,27 +1,53 @@
 //! Events: what `kubectl describe` tells.
+//!
+//! kube's own recorder counts an event of the same reason up and keeps its first text; here texts differ (which revision, which error), so each
+//! is an event of its own. The same one is made once a minute at most: its name is a hash of what it says.
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event, EventType};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::json;
 
 use crate::context::Context;
 use crate::deployment::decide::Note;
+use crate::deployment::revision::hash;
+use crate::names;
 
 /// The API server takes no longer notes.
 const MOST: usize = 1000;
 
 /// Publishes events. One that cannot be published is logged: nothing depends on it.
 pub async fn publish(context: &Context, object: &ObjectReference, notes: &[Note]) {
+    let api: Api<Event> = Api::namespaced(context.client.clone(), object.namespace.as_deref().unwrap_or_default());
     for note in notes {
-        let event = Event {
-            type_: if note.warning { EventType::Warning } else { EventType::Normal },
-            reason: note.reason.clone(),
-            note: Some(note.text.chars().take(MOST).collect()),
-            action: "Reconcile".into(),
-            secondary: None,
-        };
         tracing::info!(namespace = object.namespace, name = object.name, reason = note.reason, "{}", note.text);
-        if let Err(error) = context.recorder.publish(&event, object).await {
-            tracing::warn!(name = object.name, "an event could not be published: {error}");
+        match api.create(&PostParams::default(), &event(context, object, note)).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => tracing::warn!(name = object.name, "an event could not be published: {error}"),
         }
+    }
+}
+
+fn event(context: &Context, object: &ObjectReference, note: &Note) -> Event {
+    let now = (context.clock)();
+    let says = hash(&json!([object.uid, note.reason, note.text, now.as_second() / 60]));
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{}.{says}", object.name.as_deref().unwrap_or_default())),
+            namespace: object.namespace.clone(),
+            ..ObjectMeta::default()
+        },
+        type_: Some(if note.warning { "Warning" } else { "Normal" }.into()),
+        reason: Some(note.reason.clone()),
+        note: Some(note.text.chars().take(MOST).collect()),
+        action: Some("Reconcile".into()),
+        event_time: Some(MicroTime(now)),
+        regarding: Some(object.clone()),
+        reporting_controller: Some(names::FIELD_MANAGER.into()),
+        reporting_instance: Some(context.instance.clone()),
+        ..Event::default()
     }
 }

@@ -61,7 +61,8 @@ impl HttpRuntime {
             let body = Limited::new(response.into_body(), MOST_BYTES).collect().await.map_err(|e| unreachable(e.to_string()))?;
             Ok((status, body.to_bytes()))
         };
-        let (status, bytes) = tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| Err(unreachable(format!("no answer in {timeout:?}"))))?;
+        let (status, bytes) =
+            tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| Err(unreachable(format!("no answer in {timeout:?}"))))?;
         if !status.is_success() {
             let text = String::from_utf8_lossy(&bytes);
             return Err(RuntimeError::Refused { status: status.as_u16(), message: message(&text) });
@@ -109,10 +110,20 @@ mod tests {
     #[tokio::test]
     async fn speaks_to_a_server() {
         let app = Router::new()
-            .route("/api/v1/job", get(|| async { Json(json!({"state": "RUNNING", "commits": 3, "lastCommit": "2026-01-01T00:00:00Z", "new": 1})) }))
-            .route("/savepoints", post(|Json(r): Json<SavepointRequest>| async move {
-                if r.stop { Ok(Json(json!({"directory": r.directory, "state": "COMPLETED"}))) } else { Err((http::StatusCode::CONFLICT, "{\"error\": \"busy\"}")) }
-            }));
+            .route(
+                "/api/v1/job",
+                get(|| async { Json(json!({"state": "RUNNING", "commits": 3, "lastCommit": "2026-01-01T00:00:00Z", "new": 1})) }),
+            )
+            .route(
+                "/savepoints",
+                post(|Json(r): Json<SavepointRequest>| async move {
+                    if r.stop {
+                        Ok(Json(json!({"directory": r.directory, "state": "COMPLETED"})))
+                    } else {
+                        Err((http::StatusCode::CONFLICT, "{\"error\": \"busy\"}"))
+                    }
+                }),
+            );
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let server = tokio::spawn(async move { axum::serve(listener, app).await });

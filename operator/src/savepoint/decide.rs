@@ -17,7 +17,12 @@ pub enum Target {
     None,
     /// There is no such deployment.
     Missing,
-    Deployment { deployment: Box<StreamingDeployment>, revision: i64, address: Option<String>, job: Option<JobInfo> },
+    Deployment {
+        deployment: Box<StreamingDeployment>,
+        revision: i64,
+        address: Option<String>,
+        job: Option<JobInfo>,
+    },
 }
 
 pub struct Input<'a> {
@@ -81,7 +86,12 @@ fn decide_take(input: &Input, status: &mut SavepointStatus) -> Option<(String, S
         }
     }
     if late {
-        finish(input, status, SavepointPhase::Failed, &format!("it was not complete after {} ({})", spec.timeout, status.message.clone().unwrap_or_default()));
+        finish(
+            input,
+            status,
+            SavepointPhase::Failed,
+            &format!("it was not complete after {} ({})", spec.timeout, status.message.clone().unwrap_or_default()),
+        );
         return None;
     }
     let running = job.as_ref().is_some_and(|j| j.state == RuntimeState::Running);
@@ -95,7 +105,8 @@ fn decide_take(input: &Input, status: &mut SavepointStatus) -> Option<(String, S
     let attempt = if tries == 0 { String::new() } else { format!("-{}", tries + 1) };
     let default = format!("{storage}/{uid}/savepoints/{name}{attempt}");
     let directory = spec.path.as_deref().map_or(default, |p| p.strip_prefix("file://").unwrap_or(p).to_owned());
-    (status.phase, status.path, status.revision, status.message) = (SavepointPhase::InProgress, Some(directory.clone()), Some(revision), None);
+    (status.phase, status.path, status.revision, status.message) =
+        (SavepointPhase::InProgress, Some(directory.clone()), Some(revision), None);
     Some((address.clone(), SavepointRequest { directory, stop: false, drain: false }))
 }
 
@@ -114,7 +125,8 @@ pub fn answered(input: &Input, status: &mut SavepointStatus, answer: &SavepointI
             if failures > input.object.spec.backoff_limit {
                 finish(input, status, SavepointPhase::Failed, &message);
             } else {
-                (status.phase, status.path, status.message) = (SavepointPhase::Pending, None, Some(format!("failed, is tried again: {message}")));
+                (status.phase, status.path, status.message) =
+                    (SavepointPhase::Pending, None, Some(format!("failed, is tried again: {message}")));
             }
         }
     }
@@ -136,7 +148,8 @@ mod tests {
         let deployment = serde_json::from_value(json!({"metadata": {"name": "job", "uid": "u"},
             "spec": {"sql": {"inline": "x"}, "storage": {"uri": "file:///state", "volumeClaim": {"size": "1Gi"}}}}))
         .unwrap();
-        let savepoint = taken.map(|(d, state)| SavepointInfo { directory: d.into(), state, error: Some("disk full".into()), size_bytes: None });
+        let savepoint =
+            taken.map(|(d, state)| SavepointInfo { directory: d.into(), state, error: Some("disk full".into()), size_bytes: None });
         let job = state.map(|state| JobInfo { state, savepoint, ..JobInfo::default() });
         Target::Deployment { deployment: Box::new(deployment), revision: 3, address: Some("1.2.3.4:8081".into()), job }
     }
@@ -147,7 +160,8 @@ mod tests {
         use SavepointPhase::{Completed, Failed, InProgress, Pending};
         let of = || json!({"deploymentRef": {"name": "job"}});
         let path = "/state/u/savepoints/s";
-        let progress = |failures: i32| json!({"phase": "InProgress", "path": path, "startedAt": "2026-01-01T00:00:00Z", "failures": failures});
+        let progress =
+            |failures: i32| json!({"phase": "InProgress", "path": path, "startedAt": "2026-01-01T00:00:00Z", "failures": failures});
         for (what, object, target, phase, asks, words) in [
             ("import", svp(json!({"existing": {"path": "/a"}}), json!({})), Target::None, Completed, false, "imported"),
             ("no deployment", svp(of(), json!({})), Target::Missing, Failed, false, "no StreamingDeployment 'job'"),
@@ -157,7 +171,14 @@ mod tests {
             ("done", svp(of(), progress(0)), target(Some(Running), Some((path, SavepointState::Completed))), Completed, false, ""),
             ("under way", svp(of(), progress(0)), target(Some(Running), Some((path, SavepointState::InProgress))), InProgress, true, ""),
             ("failed once", svp(of(), progress(0)), target(Some(Running), Some((path, SavepointState::Failed))), InProgress, true, ""),
-            ("failed often", svp(of(), progress(3)), target(Some(Running), Some((path, SavepointState::Failed))), Failed, false, "disk full"),
+            (
+                "failed often",
+                svp(of(), progress(3)),
+                target(Some(Running), Some((path, SavepointState::Failed))),
+                Failed,
+                false,
+                "disk full",
+            ),
             (
                 "late",
                 svp(of(), json!({"startedAt": "2025-01-01T00:00:00Z"})),

@@ -78,7 +78,9 @@ async fn find(context: &Context, object: &Savepoint) -> Result<Target> {
     let Some(name) = object.spec.deployment_ref.as_ref().map(|r| r.name.as_str()) else { return Ok(Target::None) };
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<StreamingDeployment> = Api::namespaced(context.client.clone(), &namespace);
-    let Some(deployment) = api.get_opt(name).await.what(|| format!("read the StreamingDeployment {name}"))? else { return Ok(Target::Missing) };
+    let Some(deployment) = api.get_opt(name).await.what(|| format!("read the StreamingDeployment {name}"))? else {
+        return Ok(Target::Missing);
+    };
     let revision = deployment.status.as_ref().and_then(|s| s.revision).unwrap_or_default().current;
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
     let selector = format!("{}={name},{}=r{revision},{}=job", names::DEPLOYMENT_LABEL, names::REVISION_LABEL, names::COMPONENT_LABEL);

@@ -20,7 +20,8 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     let mut new = object.status.clone().unwrap_or_default();
     new.observed_generation = Some(generation);
     new.operator_version = Some(env!("CARGO_PKG_VERSION").into());
-    let message = "this version of the operator runs no session clusters: use StreamingDeployments without sessionClusterRef, and `sluice run`";
+    let message =
+        "this version of the operator runs no session clusters: use StreamingDeployments without sessionClusterRef, and `sluice run`";
     for (kind, holds) in [("Ready", false), ("Stalled", true)] {
         status::set(&mut new.conditions, kind, holds, "NotSupported", message, generation, context.now());
     }

@@ -52,7 +52,8 @@ pub fn template(owner: &Owner, revision: &Revision, purpose: &Purpose) -> PodTem
         }),
         ..PodSpec::default()
     };
-    let mut template = PodTemplateSpec { metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }), spec: Some(spec) };
+    let mut template =
+        PodTemplateSpec { metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }), spec: Some(spec) };
     if let Some(Ok(overrides)) = revision.template.pod_overrides.as_ref().map(parse_overrides) {
         template.merge_from(overrides);
         // Labels that selectors need are the operator's.
@@ -172,7 +173,10 @@ fn volumes(owner: &Owner, revision: &Revision, purpose: &Purpose) -> Vec<Volume>
     let mut volumes = vec![
         Volume {
             name: "job".into(),
-            config_map: Some(ConfigMapVolumeSource { name: names::revision(&owner.name, revision.number), ..ConfigMapVolumeSource::default() }),
+            config_map: Some(ConfigMapVolumeSource {
+                name: names::revision(&owner.name, revision.number),
+                ..ConfigMapVolumeSource::default()
+            }),
             ..Volume::default()
         },
         // The root file system is read-only.

@@ -170,6 +170,8 @@ impl<'a> Plan<'a> {
 
     /// Applies a child unless it is there as it should be.
     pub fn apply(&mut self, child: Child) {
+        // Of two applies of one child in a decision the later one is meant.
+        self.actions.retain(|a| !matches!(a, Action::Apply(c) if c.kind == child.kind && c.name == child.name));
         let there = self.input.observed.applied.get(&(child.kind, child.name.clone()));
         if there != Some(&child.hash) {
             self.actions.push(Action::Apply(Box::new(child)));
@@ -179,7 +181,11 @@ impl<'a> Plan<'a> {
     /// An id that no state of this deployment has had.
     pub fn new_state_id(&self) -> i64 {
         let operation = self.status.operation.as_ref();
-        let starts = [self.status.started_from.as_ref(), operation.and_then(|o| o.start.as_ref()), operation.and_then(|o| o.previous_start.as_ref())];
+        let starts = [
+            self.status.started_from.as_ref(),
+            operation.and_then(|o| o.start.as_ref()),
+            operation.and_then(|o| o.previous_start.as_ref()),
+        ];
         let placed = self.input.observed.workloads.iter().map(|w| w.start.state_id);
         starts.into_iter().flatten().map(|s| s.state_id).chain(placed).max().unwrap_or(0) + 1
     }

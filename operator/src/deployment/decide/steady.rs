@@ -43,7 +43,9 @@ impl Plan<'_> {
         if state == Some(RuntimeState::Running) {
             // What was given up has come up after all.
             let hash = self.input.current_hash(&self.status).cloned();
-            if self.status.rejected.as_ref().is_some_and(|r| Some(&r.hash) == hash.as_ref()) && observed.info(current).is_some_and(|i| i.commits > 0) {
+            if self.status.rejected.as_ref().is_some_and(|r| Some(&r.hash) == hash.as_ref())
+                && observed.info(current).is_some_and(|i| i.commits > 0)
+            {
                 self.status.rejected = None;
                 let revisions = self.revisions();
                 self.status.revision = Some(sluice_crds::RevisionStatus { stable: Some(current), ..revisions });
@@ -93,11 +95,20 @@ impl Plan<'_> {
     /// Only objects go: files are deleted by nobody but those who set `deletionPolicy: Delete`.
     fn prune_savepoints(&mut self, start: &StartedFrom) {
         let policy = &self.input.valid.policy;
-        let mut own: Vec<_> = self.input.observed.savepoints.iter().filter(|s| OWN.contains(&s.trigger.as_str()) && s.phase != SavepointPhase::Pending).collect();
+        let mut own: Vec<_> = self
+            .input
+            .observed
+            .savepoints
+            .iter()
+            .filter(|s| OWN.contains(&s.trigger.as_str()) && s.phase != SavepointPhase::Pending)
+            .collect();
         own.sort_by_key(|s| std::cmp::Reverse(s.completed_at.clone()));
         let age = |s: &crate::deployment::observe::ObservedSavepoint| s.completed_at.as_ref().map(|at| self.input.now.duration_since(at.0));
         let old: Vec<String> = (own.iter().enumerate())
-            .filter(|(i, s)| *i >= policy.savepoint_history_limit || (*i > 0 && policy.savepoint_max_age.zip(age(s)).is_some_and(|(most, age)| age > most)))
+            .filter(|(i, s)| {
+                *i >= policy.savepoint_history_limit
+                    || (*i > 0 && policy.savepoint_max_age.zip(age(s)).is_some_and(|(most, age)| age > most))
+            })
             // The state that runs began with it.
             .filter(|(_, s)| s.path.is_none() || s.path != start.path)
             .map(|(_, s)| s.name.clone())

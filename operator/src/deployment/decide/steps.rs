@@ -71,7 +71,9 @@ impl Plan<'_> {
 
     /// LastState with a checkpoint that is too old takes a savepoint.
     fn effective_mode(&self, operation: &Operation) -> UpgradeMode {
-        let (Some(most), UpgradeMode::LastState) = (self.input.valid.policy.max_checkpoint_age, operation.mode) else { return operation.mode };
+        let (Some(most), UpgradeMode::LastState) = (self.input.valid.policy.max_checkpoint_age, operation.mode) else {
+            return operation.mode;
+        };
         let from = operation.from.unwrap_or_default();
         let fresh = self.input.observed.info(from).and_then(|i| i.last_commit).is_some_and(|at| self.input.now.duration_since(at) <= most);
         if fresh { UpgradeMode::LastState } else { UpgradeMode::Savepoint }
@@ -89,8 +91,12 @@ impl Plan<'_> {
     fn reject(&mut self, operation: &Operation, failure: &Failure) {
         let text = format!("revision {} was not started: {}", operation.revision, failure.message);
         self.event(true, &failure.reason, text);
-        self.status.rejected =
-            Some(Rejected { hash: operation.hash.clone(), reason: failure.reason.clone(), message: failure.message.clone(), rolled_back: false });
+        self.status.rejected = Some(Rejected {
+            hash: operation.hash.clone(),
+            reason: failure.reason.clone(),
+            message: failure.message.clone(),
+            rolled_back: false,
+        });
         self.status.operation = None;
         let revisions = self.revisions();
         self.status.revision = Some(RevisionStatus { target: revisions.current, ..revisions });
@@ -294,7 +300,8 @@ impl Plan<'_> {
         }
         let long = since.is_some_and(|since| running && self.input.now.duration_since(since.0) >= STATELESS_STABLE);
         let stateful = revision.template.storage.is_some() && operation.mode != UpgradeMode::Stateless;
-        if finished || (running && committed) || (committed && info.is_some_and(|i| i.state != RuntimeState::Failed)) || (long && !stateful) {
+        if finished || (running && committed) || (committed && info.is_some_and(|i| i.state != RuntimeState::Failed)) || (long && !stateful)
+        {
             return self.stable(operation);
         }
         if let Some(failure) = self.start_failure(operation, running) {
@@ -336,12 +343,16 @@ impl Plan<'_> {
                 fail("CrashLoop", format!("the job failed {} times: exit code {}: {}", pod.restarts, end.exit_code, end.message))
             }
             _ if late => {
-                let waits = pods.iter().find_map(|p| p.waiting.as_ref()).map(|(reason, text)| format!(" ({reason}: {text})")).unwrap_or_default();
+                let waits =
+                    pods.iter().find_map(|p| p.waiting.as_ref()).map(|(reason, text)| format!(" ({reason}: {text})")).unwrap_or_default();
                 let timeout = &self.input.valid.policy.upgrade.ready_timeout;
                 fail("DeadlineExceeded", format!("the job was not running with a completed checkpoint after {timeout}{waits}"))
             }
             // A fix waits: there is no need to wait for the deadline of what it fixes.
-            _ if !running && self.input.wanted_hash().is_some_and(|wanted| wanted != operation.hash) && operation.kind == OperationType::Upgrade => {
+            _ if !running
+                && self.input.wanted_hash().is_some_and(|wanted| wanted != operation.hash)
+                && operation.kind == OperationType::Upgrade =>
+            {
                 fail("Superseded", "the spec has changed again before the job ran".into())
             }
             _ => None,

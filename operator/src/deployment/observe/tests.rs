@@ -27,13 +27,19 @@ fn pod(component: &str, status: serde_json::Value) -> Pod {
 
 #[test]
 fn pods_in_short() {
-    let view = pod_view(&pod("job", json!({"podIP": "10.0.0.1", "containerStatuses": [{"name": "sluice", "image": "", "imageID": "", "ready": false,
+    let view = pod_view(&pod(
+        "job",
+        json!({"podIP": "10.0.0.1", "containerStatuses": [{"name": "sluice", "image": "", "imageID": "", "ready": false,
         "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
-        "lastState": {"terminated": {"exitCode": 1, "message": "boom"}}}]})));
+        "lastState": {"terminated": {"exitCode": 1, "message": "boom"}}}]}),
+    ));
     assert_eq!((view.address.as_deref(), view.restarts, view.running), (Some("10.0.0.1:8081"), 3, false));
     assert_eq!(view.waiting.unwrap().0, "CrashLoopBackOff");
     assert_eq!(view.ended.unwrap().message, "boom");
-    let view = pod_view(&pod("job", json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no cpu"}]})));
+    let view = pod_view(&pod(
+        "job",
+        json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no cpu"}]}),
+    ));
     assert_eq!(view.waiting.unwrap(), ("Unschedulable".into(), "no cpu".into()));
     assert_eq!(address("fd00::1"), "[fd00::1]:8081");
 }
@@ -41,11 +47,14 @@ fn pods_in_short() {
 #[test]
 fn preflights_say_why_they_failed() {
     let job = |conditions| -> Job {
-        serde_json::from_value(json!({"metadata": {"labels": {"sluice.dev/revision": "r2"}}, "status": {"conditions": conditions}})).unwrap()
+        serde_json::from_value(json!({"metadata": {"labels": {"sluice.dev/revision": "r2"}}, "status": {"conditions": conditions}}))
+            .unwrap()
     };
     let failed = || job(json!([{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long"}]));
-    let ended = |code| json!({"containerStatuses": [{"name": "sluice", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-        "state": {"terminated": {"exitCode": code, "message": "no such column"}}}]});
+    let ended = |code| {
+        json!({"containerStatuses": [{"name": "sluice", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": code, "message": "no such column"}}}]})
+    };
     let waiting = json!({"containerStatuses": [{"name": "sluice", "image": "", "imageID": "", "ready": false, "restartCount": 0,
         "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}]});
     for (job, pods, reason, words) in [

@@ -66,7 +66,13 @@ impl Check<'_> {
         let (upgrade, restart) = (&spec.upgrade, &spec.restart);
         let defaults = (Upgrade::default(), Restart::default());
         let waits = "waits between restarts are the kubelet's in this version (10 s, doubling to 5 min): remove this field";
-        self.only_default(can::RESTART_STRATEGY, "spec.restart.initialBackoff", &restart.initial_backoff, &defaults.1.initial_backoff, waits);
+        self.only_default(
+            can::RESTART_STRATEGY,
+            "spec.restart.initialBackoff",
+            &restart.initial_backoff,
+            &defaults.1.initial_backoff,
+            waits,
+        );
         self.only_default(can::RESTART_STRATEGY, "spec.restart.maxBackoff", &restart.max_backoff, &defaults.1.max_backoff, waits);
         let timeout = "this version of the runtime has no timeout for checkpoints: remove this field";
         self.only_default(can::CHECKPOINT_TIMEOUT, "spec.checkpoints.timeout", &spec.checkpoints.timeout, &"10m".to_owned(), timeout);
@@ -259,7 +265,10 @@ impl Check<'_> {
         }
         secrets.values_mut().for_each(|keys| keys.sort());
         if !secrets.is_empty() && !can::SECRETS {
-            self.unsupported(path, format!("this version of the runtime does not read {{{{secret:…}}}} (files under {})", names::SECRETS_FOLDER));
+            self.unsupported(
+                path,
+                format!("this version of the runtime does not read {{{{secret:…}}}} (files under {})", names::SECRETS_FOLDER),
+            );
         }
         secrets
     }

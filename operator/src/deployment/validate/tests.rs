@@ -5,7 +5,8 @@ use sluice_crds::StreamingDeploymentSpec;
 use super::*;
 
 fn judge(extra: &Value) -> Validated {
-    let mut spec = json!({"sql": {"inline": "INSERT INTO a SELECT 1"}, "storage": {"uri": "file:///state", "volumeClaim": {"size": "1Gi"}}});
+    let mut spec =
+        json!({"sql": {"inline": "INSERT INTO a SELECT 1"}, "storage": {"uri": "file:///state", "volumeClaim": {"size": "1Gi"}}});
     for (key, value) in extra.as_object().unwrap() {
         if value.is_null() {
             spec.as_object_mut().unwrap().remove(key);
@@ -51,7 +52,12 @@ fn each_rule_names_field_and_reason() {
             "is yours",
             "Invalid",
         ),
-        (json!({"onDelete": "Savepoint", "storage": null, "upgrade": {"mode": "Stateless"}}), "spec.onDelete", "needs spec.storage", "Invalid"),
+        (
+            json!({"onDelete": "Savepoint", "storage": null, "upgrade": {"mode": "Stateless"}}),
+            "spec.onDelete",
+            "needs spec.storage",
+            "Invalid",
+        ),
         (json!({"parallelism": 0}), "spec.parallelism", "from 1", "Invalid"),
         (json!({"parallelism": 9, "maxParallelism": 8}), "spec.parallelism", "at most", "Invalid"),
         (json!({"workers": {"replicas": 2}}), "spec.workers.replicas", "one pod", "NotSupported"),

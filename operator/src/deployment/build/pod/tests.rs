@@ -110,7 +110,11 @@ fn children_are_sealed_and_owned() {
     let start = StartedFrom { state_id: 1, path: None };
     let one = WorkloadOptions { replicas: 1, allow_non_restored_state: false };
     let mut children = build::shared(&owner(), &revision, 2);
-    children.extend([build::config_map(&owner(), &revision), build::workload(&owner(), &revision, &start, &one), build::preflight(&owner(), &revision)]);
+    children.extend([
+        build::config_map(&owner(), &revision),
+        build::workload(&owner(), &revision, &start, &one),
+        build::preflight(&owner(), &revision),
+    ]);
     let mut names = std::collections::BTreeSet::new();
     for child in &children {
         assert_eq!(child.object["metadata"]["annotations"]["sluice.dev/applied-hash"], child.hash.as_str());

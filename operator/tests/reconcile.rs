@@ -1,0 +1,404 @@
+//! Whole reconciles against an API server in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod world;
+
+use serde_json::{Value, json};
+use sluice_crds::{JobState, Phase, SavepointPhase};
+use sluice_operator::runtime_api::RuntimeState;
+use world::{NS, World, key, spec};
+
+fn with(mut spec: Value, path: &str, value: Value) -> Value {
+    *spec.pointer_mut(path).map_or_else(|| panic!("{path}"), |v| v) = value;
+    spec
+}
+
+async fn running(sql: &str) -> World {
+    let world = World::new();
+    world.apply("job", &spec(sql));
+    world.until_phase("job", Phase::Running).await;
+    world
+}
+
+#[tokio::test]
+async fn a_new_deployment_gets_all_its_children_and_runs() {
+    let world = running("INSERT INTO a SELECT 1").await;
+    let status = world.status("job");
+    assert_eq!(
+        (status.revision.unwrap().current, status.revision.unwrap().stable, status.job_state),
+        (1, Some(1), Some(JobState::Running))
+    );
+    assert_eq!(status.image.as_deref(), Some("sluice:default"));
+    assert_eq!((status.observed_generation, status.parallelism), (Some(1), Some(1)));
+    for kind in ["Accepted", "Ready", "Running", "CheckpointHealthy"] {
+        assert_eq!(world.condition("job", kind).0, "True", "{kind}");
+    }
+    for kind in ["Reconciling", "Stalled"] {
+        assert_eq!(world.condition("job", kind).0, "", "only there while true");
+    }
+    for (plural, name) in [
+        ("controllerrevisions", "job-r1"),
+        ("configmaps", "job-r1"),
+        ("statefulsets", "job-r1"),
+        ("services", "job-rest"),
+        ("serviceaccounts", "job-job"),
+        ("poddisruptionbudgets", "job-job"),
+        ("persistentvolumeclaims", "job-state"),
+    ] {
+        assert_eq!(world.names(plural), [name], "{plural}");
+    }
+    assert_eq!(world.names("jobs").len(), 0, "no preflight: there is no job that it would protect");
+    assert_eq!(world.events(), ["Deploying", "Stable"]);
+}
+
+#[tokio::test]
+async fn an_idle_reconcile_writes_nothing() {
+    let world = running("INSERT INTO a SELECT 1").await;
+    for _ in 0..3 {
+        world.turn("job").await.unwrap();
+    }
+    let before = world.api.store().writes.len();
+    for _ in 0..20 {
+        world.turn("job").await.unwrap();
+    }
+    let store = world.api.store();
+    assert_eq!(store.writes[before..], Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_changed_sql_goes_through_preflight_and_savepoint() {
+    let world = running("INSERT INTO a SELECT 1").await;
+    let old = world.job_address("job-r1");
+    world.apply("job", &spec("INSERT INTO a SELECT 2"));
+    world.turn("job").await.unwrap();
+    assert_eq!(world.condition("job", "Ready").1, "Upgrading");
+    assert_eq!(world.condition("job", "Running").0, "True", "the old job runs while the new one is tried");
+    world.until_phase("job", Phase::Running).await;
+    let status = world.status("job");
+    assert_eq!((status.revision.unwrap().current, status.revision.unwrap().stable), (2, Some(2)));
+    let savepoints = world.savepoints();
+    assert_eq!(savepoints.len(), 1);
+    let path = savepoints[0].status.clone().unwrap().path.unwrap();
+    assert_eq!(savepoints[0].status.clone().unwrap().phase, SavepointPhase::Completed);
+    assert!(path.starts_with("/state/uid-job") && path.contains("/savepoints/job-r1-upgrade-"), "{path}");
+    assert_eq!(status.last_savepoint.unwrap().path, path);
+    assert_eq!(status.started_from.unwrap().path.as_deref(), Some(path.as_str()));
+    let starts = world.starts.lock().unwrap().clone();
+    assert_eq!(starts.len(), 2);
+    assert!(starts[1].1.contains(&format!("--restore-from {path}")) && starts[1].1.contains("pipeline.name=flink.job.s2"), "{starts:?}");
+    let asked = world.runtime.with(&old, |job| job.requests.clone());
+    assert!(asked.is_empty() || asked.len() == 1, "one stop");
+    world.turn("job").await.unwrap();
+    assert_eq!(world.names("statefulsets"), ["job-r2"], "the old one goes");
+    assert_eq!(world.names("jobs").len(), 0);
+    assert_eq!(world.names("controllerrevisions"), ["job-r1", "job-r2"], "history stays");
+    assert_eq!(world.api.store().objects[&key("services", "job-rest")]["spec"]["selector"]["sluice.dev/revision"], "r2");
+    assert_eq!(world.events(), ["Deploying", "Stable", "Upgrading", "SavepointCompleted", "Stable"]);
+}
+
+#[tokio::test]
+async fn a_broken_edit_changes_nothing_and_says_why() {
+    let world = running("INSERT INTO a SELECT 1").await;
+    world.apply("job", &spec("INSERT INTO a SELECT BROKEN"));
+    world.until("job", "rejected", |w| w.status("job").rejected.is_some()).await;
+    let (status, ready, accepted) = (world.status("job"), world.condition("job", "Ready"), world.condition("job", "Accepted"));
+    assert_eq!((status.phase, status.job_state, status.revision.unwrap().current), (Some(Phase::Running), Some(JobState::Running), 1));
+    assert_eq!((accepted.0.as_str(), accepted.1.as_str()), ("False", "InvalidSql"));
+    assert!(ready.0 == "False" && ready.2.contains("line 1, column 8: there is no column 'BROKEN'"), "{ready:?}");
+    assert_eq!(world.condition("job", "Stalled").1, "InvalidSql");
+    assert_eq!(world.starts.lock().unwrap().len(), 1, "the old job was not touched");
+    assert!(world.savepoints().is_empty());
+    let before = world.api.store().writes.len();
+    for _ in 0..5 {
+        world.turn("job").await.unwrap();
+    }
+    assert!(world.api.store().writes.len() <= before + 2, "it is not tried again and again");
+    // Put back as it was: nothing to do.
+    world.apply("job", &spec("INSERT INTO a SELECT 1"));
+    world.until("job", "ready", |w| w.condition("job", "Ready").0 == "True").await;
+    assert_eq!((world.starts.lock().unwrap().len(), world.condition("job", "Stalled").0), (1, String::new()));
+    // And a good one goes through.
+    world.apply("job", &spec("INSERT INTO a SELECT 3"));
+    world.until("job", "upgraded", |w| w.status("job").revision.unwrap().stable == Some(3)).await;
+}
+
+#[tokio::test]
+async fn a_revision_that_crashes_is_rolled_back_from_the_same_savepoint() {
+    let world = running("INSERT INTO a SELECT 1").await;
+    world.apply("job", &spec("INSERT INTO a SELECT CRASH"));
+    world.until("job", "rolled back", |w| w.events().contains(&"RolledBack".to_owned())).await;
+    world.turn("job").await.unwrap();
+    let status = world.status("job");
+    assert_eq!(
+        (status.revision.unwrap().current, status.revision.unwrap().stable, status.job_state),
+        (1, Some(1), Some(JobState::Running))
+    );
+    let (ready, stalled) = (world.condition("job", "Ready"), world.condition("job", "Stalled"));
+    assert_eq!((ready.0.as_str(), ready.1.as_str()), ("False", "RolledBack"));
+    assert!(stalled.1 == "CrashLoop" && stalled.2.contains("boom"), "{stalled:?}");
+    let starts = world.starts.lock().unwrap().clone();
+    let path = world.savepoints()[0].status.clone().unwrap().path.unwrap();
+    assert_eq!(starts.iter().map(|s| s.0.as_str()).collect::<Vec<_>>(), ["job-r1", "job-r2", "job-r1"]);
+    assert!(starts[1..].iter().all(|s| s.1.contains(&path)), "{starts:?}");
+    assert!(
+        starts[1].1.contains("flink.job.s2") && starts[2].1.contains("flink.job.s3"),
+        "each start from a savepoint has a place of its own"
+    );
+}
+
+#[tokio::test]
+async fn without_a_savepoint_the_fallback_decides() {
+    for (fallback, current, reason) in [("LastState", 2, ""), ("Block", 1, "SavepointFailed")] {
+        let world = running("INSERT INTO a SELECT 1").await;
+        world.runtime.with(&world.job_address("job-r1"), |job| job.fail_savepoints = Some("disk full".into()));
+        let mut changed = spec("INSERT INTO a SELECT 2");
+        changed["upgrade"] = json!({"fallback": fallback});
+        world.apply("job", &changed);
+        world.until("job", "ended", |w| w.status("job").operation.is_none() && w.status("job").observed_generation == Some(2)).await;
+        assert_eq!(world.status("job").revision.unwrap().current, current, "{fallback}");
+        assert_eq!(world.condition("job", "Stalled").1, reason);
+        let starts = world.starts.lock().unwrap().clone();
+        if current == 2 {
+            assert!(starts[1].1.contains("flink.job.s1") && !starts[1].1.contains("--restore-from"), "the same state: {starts:?}");
+        } else {
+            assert!(world.condition("job", "Stalled").2.contains("disk full"));
+            assert_eq!(starts.len(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn modes_that_take_no_savepoint() {
+    for (mode, state) in [("LastState", "flink.job.s1"), ("Stateless", "flink.job.s2")] {
+        let world = running("INSERT INTO a SELECT 1").await;
+        let mut changed = spec("INSERT INTO a SELECT 2");
+        changed["upgrade"] = json!({"mode": mode});
+        world.apply("job", &changed);
+        world.until("job", "upgraded", |w| w.status("job").revision.unwrap().stable == Some(2)).await;
+        let starts = world.starts.lock().unwrap().clone();
+        assert!(starts[1].1.contains(state) && !starts[1].1.contains("--restore-from"), "{mode}: {starts:?}");
+        assert!(world.savepoints().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn suspend_and_resume_keep_state_and_edits_wait() {
+    let world = running("INSERT INTO a SELECT 1").await;
+    let mut suspended = spec("INSERT INTO a SELECT 1");
+    suspended["suspend"] = json!(true);
+    world.apply("job", &suspended);
+    world.until_phase("job", Phase::Suspended).await;
+    assert!(world.names("pods").is_empty());
+    assert_eq!((world.condition("job", "Ready").0, world.condition("job", "Ready").1), ("True".into(), "Suspended".into()));
+    assert_eq!(world.condition("job", "Running"), ("False".into(), "Suspended".into(), String::new()));
+    let path = world.savepoints()[0].status.clone().unwrap().path.unwrap();
+    // Edited while suspended, then resumed: the new SQL goes on from the savepoint.
+    world.apply("job", &with(suspended, "/sql/inline", json!("INSERT INTO a SELECT 2")));
+    for _ in 0..3 {
+        world.turn("job").await.unwrap();
+    }
+    assert_eq!(world.starts.lock().unwrap().len(), 1, "still suspended");
+    world.apply("job", &spec("INSERT INTO a SELECT 2"));
+    world.until("job", "resumed", |w| w.status("job").revision.unwrap().stable == Some(2)).await;
+    assert!(world.starts.lock().unwrap()[1].1.contains(&format!("--restore-from {path}")));
+    // And without an edit.
+    let mut again = spec("INSERT INTO a SELECT 2");
+    again["suspend"] = json!(true);
+    world.apply("job", &again);
+    world.until_phase("job", Phase::Suspended).await;
+    world.apply("job", &spec("INSERT INTO a SELECT 2"));
+    world.until_phase("job", Phase::Running).await;
+    let starts = world.starts.lock().unwrap().clone();
+    assert!(starts.len() == 3 && starts[2].1.contains("job-r2-suspend"), "{starts:?}");
+}
+
+#[tokio::test]
+async fn deleting_ends_the_job_as_on_delete_says() {
+    for (policy, claims, savepoints) in [("RetainState", 1, 0), ("Savepoint", 1, 1), ("DeleteState", 0, 0)] {
+        let world = running("INSERT INTO a SELECT 1").await;
+        let mut changed = spec("INSERT INTO a SELECT 1");
+        changed["onDelete"] = json!(policy);
+        world.apply("job", &changed);
+        world.turn("job").await.unwrap();
+        world.api.store().delete(&key("streamingdeployments", "job"));
+        world.until("job", "gone", |w| w.deployment("job").is_none()).await;
+        world.cluster();
+        assert!(world.names("pods").is_empty() && world.names("statefulsets").is_empty(), "{policy}");
+        assert_eq!(world.names("persistentvolumeclaims").len(), claims, "{policy}");
+        assert_eq!(world.savepoints().len(), savepoints, "{policy}: the object of the last savepoint stays");
+        assert!(world.names("controllerrevisions").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn deleting_is_bounded_and_can_be_forced() {
+    for force in [true, false] {
+        let world = running("INSERT INTO a SELECT 1").await;
+        {
+            let mut store = world.api.store();
+            let key = key("streamingdeployments", "job");
+            if force {
+                let mut object = store.objects[&key].clone();
+                object["metadata"]["annotations"]["sluice.dev/force-delete"] = json!("true");
+                store.put(&key, object);
+            }
+            store.delete(&key);
+        }
+        // The cluster does nothing: pods never go.
+        for turn in 0..3 {
+            sluice_operator::deployment::reconcile(&world.context, NS, "job").await.unwrap();
+            assert_eq!(world.deployment("job").is_none(), force, "turn {turn}");
+        }
+        world.pass(121);
+        sluice_operator::deployment::reconcile(&world.context, NS, "job").await.unwrap();
+        assert!(world.deployment("job").is_none());
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_run_is_refused_with_field_and_reason() {
+    let world = World::new();
+    let mut bad = spec("INSERT INTO a SELECT 1");
+    bad["workers"] = json!({"replicas": 3});
+    world.apply("job", &bad);
+    world.turn("job").await.unwrap();
+    world.turn("job").await.unwrap();
+    let accepted = world.condition("job", "Accepted");
+    assert_eq!((accepted.0.as_str(), accepted.1.as_str()), ("False", "NotSupported"));
+    assert!(accepted.2.starts_with("spec.workers.replicas: "), "{}", accepted.2);
+    assert!(world.names("statefulsets").is_empty() && world.names("controllerrevisions").is_empty());
+    // A spec that becomes invalid leaves the job alone.
+    let world = running("INSERT INTO a SELECT 1").await;
+    world.apply("job", &bad);
+    for _ in 0..4 {
+        world.turn("job").await.unwrap();
+    }
+    assert_eq!((world.condition("job", "Accepted").0, world.condition("job", "Running").0), ("False".into(), "True".into()));
+}
+
+#[tokio::test]
+async fn sql_from_a_config_map_is_followed() {
+    let world = World::new();
+    let put = |sql: &str| drop(world.api.store().put(&key("configmaps", "sql"), json!({"data": {"job.sql": sql}})));
+    world.apply("job", &with(spec(""), "/sql", json!({"configMapKeyRef": {"name": "sql", "key": "job.sql"}})));
+    world.turn("job").await.unwrap();
+    assert_eq!(world.condition("job", "Accepted").1, "ConfigMapNotFound");
+    put("INSERT INTO a SELECT 1");
+    world.until_phase("job", Phase::Running).await;
+    assert_eq!(world.context.readers(NS, "sql"), ["job"]);
+    put("INSERT INTO a SELECT 2");
+    world.until("job", "upgraded", |w| w.status("job").revision.unwrap().stable == Some(2)).await;
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_api_server_is_shown() {
+    let world = World::new();
+    let message = "pods \"x\" is forbidden: exceeded quota: compute";
+    world.api.store().refuse = Some((http::Method::PATCH, "statefulsets".into(), 403, message.into()));
+    world.apply("job", &spec("INSERT INTO a SELECT 1"));
+    let mut errors = 0;
+    for _ in 0..4 {
+        errors += usize::from(world.turn("job").await.is_err());
+    }
+    assert!(errors > 0);
+    let stalled = world.condition("job", "Stalled");
+    assert!(stalled.1 == "QuotaExceeded" && stalled.2.contains("exceeded quota: compute"), "{stalled:?}");
+    world.api.store().refuse = None;
+    world.until_phase("job", Phase::Running).await;
+    assert_eq!(world.condition("job", "Stalled").0, "");
+}
+
+#[tokio::test]
+async fn finished_and_failed_jobs_are_told_apart() {
+    let world = running("INSERT INTO a SELECT 1").await;
+    world.runtime.with(&world.job_address("job-r1"), |job| job.info.state = RuntimeState::Finished);
+    world.until_phase("job", Phase::Finished).await;
+    world.turn("job").await.unwrap();
+    assert!(world.names("pods").is_empty());
+    assert_eq!(world.condition("job", "Ready").0, "True");
+
+    let world = World::new();
+    let mut once = spec("INSERT INTO a SELECT CRASH");
+    once["restart"] = json!({"enabled": false});
+    world.apply("job", &once);
+    world.until_phase("job", Phase::Failed).await;
+    world.until("job", "down", |w| w.names("pods").is_empty()).await;
+    assert!(world.condition("job", "Stalled").2.contains("boom"));
+    once["sql"]["inline"] = json!("INSERT INTO a SELECT 1");
+    world.apply("job", &once);
+    world.until_phase("job", Phase::Running).await;
+}
+
+#[tokio::test]
+async fn savepoints_by_hand_and_restoring_from_them() {
+    let world = running("INSERT INTO a SELECT 1").await;
+    let object =
+        json!({"apiVersion": "sluice.dev/v1alpha1", "kind": "Savepoint", "metadata": {}, "spec": {"deploymentRef": {"name": "job"}}});
+    world.api.store().put(&key("savepoints", "before"), object);
+    world.until("job", "taken", |w| w.savepoints()[0].status.as_ref().is_some_and(|s| s.phase == SavepointPhase::Completed)).await;
+    let status = world.savepoints()[0].status.clone().unwrap();
+    assert!(status.path.as_ref().unwrap().ends_with("/savepoints/before"));
+    assert_eq!((status.revision, world.condition("job", "Running").0.as_str()), (Some(1), "True"));
+    let mut restore = spec("INSERT INTO a SELECT 1");
+    restore["restoreFrom"] = json!({"savepointRef": {"name": "nope"}, "nonce": 1});
+    world.apply("job", &restore);
+    world.turn("job").await.unwrap();
+    assert_eq!(world.condition("job", "Accepted").1, "SavepointNotFound");
+    restore["restoreFrom"]["savepointRef"]["name"] = json!("before");
+    world.apply("job", &restore);
+    world.until("job", "restored", |w| w.status("job").revision.unwrap().stable == Some(2)).await;
+    let starts = world.starts.lock().unwrap().clone();
+    assert!(starts[1].1.contains(&format!("--restore-from {}", status.path.unwrap())), "{starts:?}");
+}
+
+/// What is left at the end, whatever happened in between.
+fn outcome(world: &World) -> Value {
+    let status = world.status("job");
+    let starts = world.starts.lock().unwrap();
+    let sets: Vec<&str> = starts.iter().map(|s| s.0.as_str()).collect();
+    let restored: Vec<bool> = starts.iter().map(|s| s.1.contains("--restore-from")).collect();
+    json!({"revision": status.revision, "phase": status.phase, "starts": sets, "restored": restored, "sets": world.names("statefulsets"),
+        "savepoints": world.savepoints().iter().map(|s| s.status.as_ref().map(|s| s.phase)).collect::<Vec<_>>(),
+        "revisions": world.names("controllerrevisions"), "configMaps": world.names("configmaps"), "jobs": world.names("jobs")})
+}
+
+/// Plays create, then an edit, with an operator that dies after the n-th write, and after each n-th again until all is done.
+async fn play(edit: &str, dies_after: Option<usize>) -> (Value, usize) {
+    let mut world = World::new();
+    world.apply("job", &spec("INSERT INTO a SELECT 1"));
+    let mut edited = false;
+    let mut quiet = 0;
+    for _ in 0..600 {
+        if dies_after.is_some() && world.api.store().dies_after.is_none() {
+            world.api.store().dies_after = dies_after;
+        }
+        let before = world.api.store().writes.len();
+        let died = world.turn("job").await.is_err();
+        if died {
+            world.restart_operator();
+        }
+        let settled = world.status("job").operation.is_none() && world.status("job").revision.is_some_and(|r| r.stable.is_some());
+        if settled && !edited {
+            world.apply("job", &spec(edit));
+            edited = true;
+        }
+        quiet = if edited && !died && world.api.store().writes.len() == before { quiet + 1 } else { 0 };
+        if quiet > 8 {
+            let writes = world.api.store().writes.len();
+            return (outcome(&world), writes);
+        }
+    }
+    panic!("dies after {dies_after:?}: it never comes to rest: {:#?}", world.status("job"));
+}
+
+#[tokio::test]
+async fn an_operator_that_dies_after_any_write_goes_on_correctly() {
+    for edit in ["INSERT INTO a SELECT 2", "INSERT INTO a SELECT CRASH", "INSERT INTO a SELECT BROKEN"] {
+        let (expected, writes) = play(edit, None).await;
+        assert!(writes > 10, "{writes}");
+        for dies_after in 1..=writes {
+            let (found, _) = play(edit, Some(dies_after)).await;
+            assert_eq!(found, expected, "{edit}: the operator dies after each {dies_after} writes");
+        }
+    }
+}

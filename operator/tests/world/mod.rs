@@ -1,0 +1,232 @@
+//! A small cluster: API server, what Kubernetes' controllers and kubelets would do, jobs, and a clock.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod api;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use api::{FakeApi, Key};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sluice_crds::{Phase, Savepoint, StreamingDeployment, StreamingDeploymentStatus};
+use sluice_operator::context::Context;
+use sluice_operator::runtime_api::RuntimeState;
+use sluice_operator::runtime_api::fake::FakeRuntime;
+
+pub const NS: &str = "flink";
+
+pub struct World {
+    pub api: FakeApi,
+    pub runtime: Arc<FakeRuntime>,
+    clock: Arc<AtomicI64>,
+    pub context: Arc<Context>,
+    next_ip: Mutex<u32>,
+    /// Every start of a job: revision and arguments.
+    pub starts: Mutex<Vec<(String, String)>>,
+}
+
+pub fn key(plural: &str, name: &str) -> Key {
+    (plural.into(), NS.into(), name.into())
+}
+
+impl World {
+    pub fn new() -> Self {
+        let (api, runtime) = (FakeApi::default(), Arc::new(FakeRuntime::default()));
+        let clock = Arc::new(AtomicI64::new(1_800_000_000));
+        let context = Self::operator(&api, &runtime, &clock);
+        let world = Self { api, runtime, clock, context, next_ip: Mutex::new(1), starts: Mutex::default() };
+        world.pass(0);
+        world
+    }
+
+    fn operator(api: &FakeApi, runtime: &Arc<FakeRuntime>, clock: &Arc<AtomicI64>) -> Arc<Context> {
+        let mut context = Context::new(api.client(), "sluice:default", runtime.clone());
+        let clock = clock.clone();
+        context.clock = Box::new(move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap());
+        Arc::new(context)
+    }
+
+    /// A new operator process; the one before is gone.
+    pub fn restart_operator(&mut self) {
+        self.api.store().dies_after = None;
+        self.context = Self::operator(&self.api, &self.runtime, &self.clock);
+    }
+
+    pub fn pass(&self, seconds: i64) {
+        let now = self.clock.fetch_add(seconds, Ordering::Relaxed) + seconds;
+        self.api.store().now = Timestamp::from_second(now).unwrap();
+    }
+
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.clock.load(Ordering::Relaxed)).unwrap()
+    }
+
+    /// `kubectl apply` of a StreamingDeployment.
+    pub fn apply(&self, name: &str, spec: &Value) {
+        let mut store = self.api.store();
+        let key = key("streamingdeployments", name);
+        let mut object = store
+            .objects
+            .get(&key)
+            .cloned()
+            .unwrap_or_else(|| json!({"apiVersion": "sluice.dev/v1alpha1", "kind": "StreamingDeployment", "metadata": {}}));
+        object["spec"] = spec.clone();
+        store.put(&key, object);
+    }
+
+    pub fn deployment(&self, name: &str) -> Option<StreamingDeployment> {
+        let object = self.api.store().objects.get(&key("streamingdeployments", name)).cloned();
+        object.map(|o| serde_json::from_value(o).unwrap())
+    }
+
+    pub fn status(&self, name: &str) -> StreamingDeploymentStatus {
+        self.deployment(name).and_then(|d| d.status).unwrap_or_default()
+    }
+
+    pub fn condition(&self, name: &str, kind: &str) -> (String, String, String) {
+        let conditions = self.status(name).conditions;
+        let found = conditions.into_iter().find(|c| c.type_ == kind);
+        found.map(|c| (c.status, c.reason, c.message)).unwrap_or_default()
+    }
+
+    pub fn names(&self, plural: &str) -> Vec<String> {
+        self.api.store().objects.keys().filter(|k| k.0 == plural).map(|k| k.2.clone()).collect()
+    }
+
+    pub fn savepoints(&self) -> Vec<Savepoint> {
+        let store = self.api.store();
+        store.objects.iter().filter(|(k, _)| k.0 == "savepoints").map(|(_, o)| serde_json::from_value(o.clone()).unwrap()).collect()
+    }
+
+    pub fn events(&self) -> Vec<String> {
+        self.api.store().events.iter().map(|(reason, _)| reason.clone()).collect()
+    }
+
+    /// One reconcile of everything, then what the cluster does, then a second passes.
+    pub async fn turn(&self, name: &str) -> Result<(), String> {
+        let result = sluice_operator::deployment::reconcile(&self.context, NS, name).await.map(drop).map_err(|e| e.text());
+        for savepoint in self.names("savepoints") {
+            sluice_operator::savepoint::reconcile(&self.context, NS, &savepoint).await.map_err(|e| e.text())?;
+        }
+        self.cluster();
+        self.pass(1);
+        result
+    }
+
+    /// Turns until a condition holds.
+    pub async fn until(&self, name: &str, what: &str, holds: impl Fn(&Self) -> bool) {
+        for _ in 0..400 {
+            if holds(self) {
+                return;
+            }
+            self.turn(name).await.unwrap();
+        }
+        panic!("never {what}: {:#?}\n{:#?}", self.status(name), self.api.store().events);
+    }
+
+    pub async fn until_phase(&self, name: &str, phase: Phase) {
+        self.until(name, &format!("{phase:?}"), |w| w.status(name).phase == Some(phase) && w.status(name).operation.is_none()).await;
+    }
+
+    /// StatefulSet controller, Job controller, scheduler and kubelet.
+    pub fn cluster(&self) {
+        let objects: BTreeMap<Key, Value> = self.api.store().objects.clone();
+        for (key, object) in &objects {
+            match key.0.as_str() {
+                "statefulsets" => self.run_set(&key.2, object, &objects),
+                "jobs" if object["status"].is_null() => self.run_job(key, object, &objects),
+                _ => {}
+            }
+        }
+        let pods: Vec<_> = objects.iter().filter(|(k, _)| k.0 == "pods").collect();
+        for (pod, object) in pods {
+            let owner = object["metadata"]["annotations"]["set"].as_str().unwrap_or_default();
+            let set = objects.get(&self::key("statefulsets", owner));
+            let wanted = set.is_some_and(|s| s["spec"]["replicas"] == 1);
+            if !owner.is_empty() && !wanted {
+                self.runtime.remove(&address(object));
+                self.api.store().remove(pod);
+            }
+        }
+        self.one_writer();
+    }
+
+    /// No two jobs of one deployment run at a time.
+    fn one_writer(&self) {
+        let store = self.api.store();
+        let mut running: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (key, pod) in store.objects.iter().filter(|(k, _)| k.0 == "pods") {
+            if pod["metadata"]["annotations"]["set"].is_string() {
+                running.entry(pod["metadata"]["labels"]["sluice.dev/deployment"].to_string()).or_default().push(key.2.clone());
+            }
+        }
+        assert!(running.values().all(|pods| pods.len() <= 1), "two jobs at once: {running:?}");
+    }
+
+    fn sql(&self, revision: &str, objects: &BTreeMap<Key, Value>) -> String {
+        let map = objects.get(&key("configmaps", revision)).unwrap_or_else(|| panic!("no ConfigMap {revision} for its pod"));
+        map["data"]["deployment.yaml"].as_str().unwrap().to_owned()
+    }
+
+    fn run_set(&self, set: &str, object: &Value, objects: &BTreeMap<Key, Value>) {
+        let pod = format!("{set}-0");
+        if object["spec"]["replicas"] != 1 || objects.contains_key(&key("pods", &pod)) {
+            return;
+        }
+        let ip = {
+            let mut next = self.next_ip.lock().unwrap();
+            *next += 1;
+            format!("10.0.0.{}", *next)
+        };
+        let template = &object["spec"]["template"];
+        let args: Vec<&str> = template["spec"]["containers"][0]["args"].as_array().unwrap().iter().map(|a| a.as_str().unwrap()).collect();
+        let crashes = self.sql(set, objects).contains("CRASH");
+        let state =
+            if crashes { json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}) } else { json!({"running": {}}) };
+        let last = if crashes { json!({"terminated": {"exitCode": 1, "message": "boom"}}) } else { json!({}) };
+        let status = json!({"name": "sluice", "image": "", "imageID": "", "ready": !crashes, "restartCount": if crashes { 5 } else { 0 },
+            "state": state, "lastState": last});
+        let value = json!({"metadata": {"labels": template["metadata"]["labels"], "annotations": {"set": set}},
+            "status": {"podIP": ip, "containerStatuses": [status]}});
+        self.api.store().put(&key("pods", &pod), value);
+        self.starts.lock().unwrap().push((set.to_owned(), args.join(" ")));
+        if !crashes {
+            let (now, restored) = (self.now(), args.iter().skip_while(|a| **a != "--restore-from").nth(1).map(|p| (*p).to_owned()));
+            self.runtime.with(&format!("{ip}:8081"), |job| {
+                job.info.state = RuntimeState::Running;
+                (job.info.commits, job.info.last_commit, job.info.restored_from) = (1, Some(now), restored);
+            });
+        }
+    }
+
+    fn run_job(&self, key: &Key, object: &Value, objects: &BTreeMap<Key, Value>) {
+        let labels = &object["spec"]["template"]["metadata"]["labels"];
+        let bad = self.sql(key.2.trim_end_matches("-preflight"), objects).contains("BROKEN");
+        let kind = if bad { "Failed" } else { "Complete" };
+        let mut done = object.clone();
+        done["status"] = json!({"conditions": [{"type": kind, "status": "True", "reason": "BackoffLimitExceeded"}]});
+        let ended = json!({"name": "sluice", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": if bad { 2 } else { 0 }, "message": "line 1, column 8: there is no column 'BROKEN'"}}});
+        let owner = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": key.2, "uid": object["metadata"]["uid"], "controller": true}]);
+        let pod = json!({"metadata": {"labels": labels, "ownerReferences": owner}, "status": {"containerStatuses": [ended]}});
+        let mut store = self.api.store();
+        store.put(key, done);
+        store.put(&self::key("pods", &format!("{}-x", key.2)), pod);
+    }
+
+    /// The pod of a revision.
+    pub fn job_address(&self, revision: &str) -> String {
+        let store = self.api.store();
+        address(&store.objects[&key("pods", &format!("{revision}-0"))])
+    }
+}
+
+fn address(pod: &Value) -> String {
+    format!("{}:8081", pod["status"]["podIP"].as_str().unwrap_or_default())
+}
+
+pub fn spec(sql: &str) -> Value {
+    json!({"sql": {"inline": sql}, "storage": {"uri": "file:///state", "volumeClaim": {"size": "1Gi"}}})
+}
