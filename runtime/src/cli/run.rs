@@ -77,7 +77,7 @@ pub fn run(args: Args) -> Result<()> {
             .hint("put INSERTs into one statement set; leave SELECTs out"));
     }
     let mut names = BTreeSet::new();
-    let mut restore = args.restore_from.as_deref().map(Savepoint::read).transpose()?;
+    let mut restore = args.restore_from.as_deref().map(Savepoint::read).transpose()?.map(Savepoint::with_new_time);
     let stats = Arc::new(Stats::default());
     let stop = stop_on_signal(stats.opening())?;
     let server = args.http.map(|address| Server::start(address, stats.clone())).transpose()?;

@@ -45,7 +45,7 @@ fn split_part<'a>(part: &Part, rows: &mut [&'a [u8]]) -> Result<Cells<'a>> {
         Part::Repeated { parts, .. } => {
             let mut ends = Vec::with_capacity(rows.len());
             // Entries have no length of their own: one at a time.
-            let mut all: Vec<Cells<'a>> = parts.iter().map(|p| empty(p)).collect();
+            let mut all: Vec<Cells<'a>> = parts.iter().map(empty).collect();
             let mut entries = 0;
             for row in rows.iter_mut() {
                 while !row.is_empty() {

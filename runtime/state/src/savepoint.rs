@@ -22,6 +22,13 @@ pub struct Savepoint {
 }
 
 impl Savepoint {
+    /// Without the sources' watermarks: a job started from a savepoint takes its time from what it reads, as Flink's does. (A job that
+    /// goes on after a crash keeps them: its output is that of an uninterrupted run.)
+    pub fn with_new_time(mut self) -> Self {
+        self.sources.iter_mut().for_each(|s| s.watermark = None);
+        self
+    }
+
     /// Writes it; the manifest last, so that a directory with one is complete.
     ///
     /// # Errors

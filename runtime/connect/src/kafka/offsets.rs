@@ -62,13 +62,24 @@ impl<'a> List<'a> {
         }
     }
 
-    fn elements(&self) -> &mut [sys::rd_kafka_topic_partition_t] {
-        // SAFETY: the list and its elements are valid; `cnt` is their number. Only one borrow is alive at a time.
-        unsafe {
-            match usize::try_from((*self.raw).cnt) {
-                Ok(n) if n > 0 => std::slice::from_raw_parts_mut((*self.raw).elems, n),
-                _ => &mut [],
-            }
+    fn len(&self) -> usize {
+        // SAFETY: the list is valid as long as `self`.
+        usize::try_from(unsafe { (*self.raw).cnt }).unwrap_or(0)
+    }
+
+    fn elements(&self) -> &[sys::rd_kafka_topic_partition_t] {
+        match self.len() {
+            0 => &[],
+            // SAFETY: so many elements are there.
+            n => unsafe { std::slice::from_raw_parts((*self.raw).elems, n) },
+        }
+    }
+
+    fn elements_mut(&mut self) -> &mut [sys::rd_kafka_topic_partition_t] {
+        match self.len() {
+            0 => &mut [],
+            // SAFETY: so many elements are there, and nobody else borrows them.
+            n => unsafe { std::slice::from_raw_parts_mut((*self.raw).elems, n) },
         }
     }
 
@@ -100,7 +111,7 @@ impl<'a> List<'a> {
 impl Drop for List<'_> {
     fn drop(&mut self) {
         if !self.borrowed.is_empty() {
-            for element in self.elements() {
+            for element in self.elements_mut() {
                 (element.metadata, element.metadata_size) = (std::ptr::null_mut(), 0);
             }
         }
