@@ -71,6 +71,8 @@ pub fn run(
         return Err(Error::plan(format!("parallelism is at most {SHARDS}, not {}", options.parallelism)));
     }
     stats.set_opening(true);
+    // Those of a run before this one that could not open everything.
+    stats.end_parts();
     let distributed = sluice_plan::distribute(graph);
     for line in distributed.describe(graph) {
         tracing::info!("{line}");

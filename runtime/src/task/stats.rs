@@ -62,6 +62,9 @@ impl Stats {
     /// The tasks have ended: their counts stay.
     pub fn end_parts(&self) {
         let parts = std::mem::take(&mut *self.parts());
+        if parts.is_empty() {
+            return;
+        }
         let sum = |get: fn(&Stats) -> &AtomicU64| parts.iter().map(|p| get(p).load(Relaxed)).sum::<u64>();
         self.rows_in.fetch_add(sum(|p| &p.rows_in), Relaxed);
         self.rows_out.fetch_add(sum(|p| &p.rows_out), Relaxed);
@@ -188,5 +191,35 @@ impl Stats {
     pub fn splits(&self) -> Vec<SplitStatus> {
         let of_tasks: Vec<SplitStatus> = self.parts().iter().flat_map(|p| p.splits()).collect();
         if of_tasks.is_empty() { self.splits.lock().map(|s| s.clone()).unwrap_or_default() } else { of_tasks }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_count_as_their_job() {
+        let job = Stats::default();
+        job.add_in(1);
+        let (a, b) = (job.part(), job.part());
+        a.add_in(10);
+        b.add_in(100);
+        b.add_out(7);
+        a.set_state(1, 20, 3);
+        b.set_state(2, 30, 4);
+        a.set_watermark(50);
+        let check = |bytes: u64| {
+            assert_eq!((job.rows_in(), job.rows_out(), job.late_rows(), job.matches(), job.state_bytes()), (111, 7, 3, 7, bytes));
+        };
+        check(50);
+        assert_eq!(job.watermark(), Some(50), "a task without rows has none");
+        b.set_watermark(40);
+        assert_eq!(job.watermark(), Some(40));
+        job.end_parts();
+        check(50);
+        assert_eq!(job.watermark(), Some(40));
+        a.add_in(1000);
+        check(50);
     }
 }
