@@ -19,6 +19,7 @@ use crate::savepoint;
 use crate::script::{self, Step};
 use crate::server::Server;
 use crate::task::clock::SystemClock;
+use crate::task::requests::{Periodic, Requests};
 use crate::task::restart::Strategy;
 use crate::task::stats::Stats;
 use crate::task::{self, Ended, JobOptions};
@@ -43,7 +44,7 @@ pub struct Args {
     /// 'parallelism.default' says.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     parallelism: Option<u32>,
-    /// Serve /livez, /readyz and /metrics here, e.g. 0.0.0.0:8080.
+    /// Serve /livez, /readyz, /metrics and POST /savepoints here, e.g. 0.0.0.0:8080.
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
     /// How the rows of a SELECT are printed; a live table on a terminal and a changelog table elsewhere, if not said.
@@ -80,7 +81,8 @@ pub fn run(args: Args) -> Result<()> {
     let mut restore = args.restore_from.as_deref().map(Savepoint::read).transpose()?.map(Savepoint::with_new_time);
     let stats = Arc::new(Stats::default());
     let stop = stop_on_signal(stats.opening())?;
-    let server = args.http.map(|address| Server::start(address, stats.clone())).transpose()?;
+    let requests = Arc::new(Requests::default());
+    let server = args.http.map(|address| Server::start(address, stats.clone(), requests.clone())).transpose()?;
     let local = args.local.then(|| Local::start(&script, stats.clone(), stop.clone())).transpose()?;
     let mut result = Ok(Ended::Finished);
     for step in script.steps {
@@ -102,13 +104,16 @@ pub fn run(args: Args) -> Result<()> {
                     allow_non_restored: args.allow_non_restored_state,
                     savepoint_at_end: args.savepoint_at_end.clone(),
                     sql: script.sql.clone(),
+                    requests: requests.clone(),
                     parallelism: parallelism(args.parallelism.or(script.parallelism), &catalog)?,
                     ..job_options(&graph, &catalog, &script.name, &mut names)?
                 };
                 // Its broker is gone with the process, and the commit records with it.
                 let options = if local.is_some() { JobOptions { checkpoint_dir: None, ..options } } else { options };
                 let client = client::new(args.output.unwrap_or_else(default_format), stop.clone());
+                let periodic = Periodic::start(&catalog, &requests)?;
                 result = task::run(&graph, &options, client, &SystemClock, &stop, &stats);
+                drop(periodic);
                 match &result {
                     Ok(Ended::Finished) => {}
                     Ok(Ended::Stopped) | Err(_) => break,
@@ -116,6 +121,7 @@ pub fn run(args: Args) -> Result<()> {
             }
         }
     }
+    requests.end();
     let stopped = local.map_or(Ok(()), Local::stop);
     drop(server);
     result.and(stopped)
@@ -169,6 +175,7 @@ fn job_options(graph: &Graph, catalog: &Catalog, script: &str, names: &mut BTree
         allow_non_restored: false,
         savepoint_at_end: None,
         sql: String::new(),
+        requests: Arc::default(),
         parallelism: 1,
         name,
         checkpoint_dir,

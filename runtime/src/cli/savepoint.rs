@@ -11,9 +11,12 @@ use sluice_state::{Savepoint, read_columns};
 
 use super::check::Output;
 use super::print;
+use crate::task::requests::Wish;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
+    /// Have a running job write one.
+    Take(TakeArgs),
     /// The savepoints below a directory.
     List(ListArgs),
     /// What a savepoint holds; with --operator or --key, rows of its state.
@@ -50,15 +53,47 @@ pub struct ShowArgs {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "Example:
+  sluice run job.sql --http 127.0.0.1:8081 &
+  sluice savepoint take --url http://127.0.0.1:8081 /savepoints/1 --stop")]
+pub struct TakeArgs {
+    /// Where the job serves HTTP (`sluice run --http`).
+    #[arg(long)]
+    url: String,
+    /// A new directory, as the job sees it.
+    savepoint: PathBuf,
+    /// End the job with the savepoint; if that cannot be written the job goes on.
+    #[arg(long)]
+    stop: bool,
+    /// End time before, so that all windows fire: for a job that will not go on.
+    #[arg(long, requires = "stop")]
+    drain: bool,
+}
+
+#[derive(clap::Args)]
 pub struct DeleteArgs {
     savepoint: PathBuf,
 }
 
 pub fn run(command: Command) -> Result<()> {
     match command {
+        Command::Take(args) => take(args),
         Command::List(args) => list(&args),
         Command::Show(args) => show(&args),
         Command::Delete(args) => Savepoint::delete(&args.savepoint),
+    }
+}
+
+fn take(args: TakeArgs) -> Result<()> {
+    let url = format!("{}/savepoints", args.url.trim_end_matches('/'));
+    let wish = Wish { directory: args.savepoint, stop: args.stop, drain: args.drain };
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut response = agent.post(&url).send_json(&wish).map_err(|e| Error::runtime(format!("{url}: {e}")))?;
+    let status = response.status();
+    let answer: serde_json::Value = response.body_mut().read_json().map_err(|e| Error::runtime(format!("{url}: {status}: {e}")))?;
+    match (status.is_success(), answer["savepoint"].as_str(), answer["error"].as_str()) {
+        (true, Some(directory), _) => print(&format!("{directory}\n")),
+        (_, _, error) => Err(Error::runtime(error.map_or_else(|| format!("{url}: {status}"), str::to_owned))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a running job serves over HTTP: health and metrics.
+//! What a running job serves over HTTP: health, metrics, savepoints.
 
 mod metrics;
 
@@ -6,43 +6,90 @@ pub use metrics::resident_bytes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
-use sluice_batch::{Error, Result};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use sluice_batch::{Error, ErrorKind, Result};
 
+use crate::task::requests::{Requests, Wish};
 use crate::task::stats::Stats;
 
-/// The HTTP server of a process; it ends when this is dropped.
+/// The HTTP server of a process; it ends when this is dropped, behind the answers that it is giving.
 pub struct Server {
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
+    /// Tells it to end.
+    end: Option<tokio::sync::oneshot::Sender<()>>,
+    serving: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// How long an answer may take when the job has ended.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(serving) = self.serving.take() {
+            // Whoever reads so slowly gets no answer.
+            let _ = self.runtime.block_on(async { tokio::time::timeout(LAST_ANSWER, serving).await });
+        }
+    }
 }
 
 impl Server {
-    /// Listens on `address` and answers `/livez`, `/readyz` and `/metrics`.
+    /// Listens on `address` and answers `/livez`, `/readyz`, `/metrics` and `POST /savepoints`.
     ///
     /// # Errors
     /// If the address cannot be bound.
-    pub fn start(address: SocketAddr, stats: Arc<Stats>) -> Result<Self> {
+    pub fn start(address: SocketAddr, stats: Arc<Stats>, requests: Arc<Requests>) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("http").enable_all().build()?;
         let listener = runtime
             .block_on(tokio::net::TcpListener::bind(address))
             .map_err(|e| Error::runtime(format!("cannot listen on {address}: {e}")).hint("choose another --http address"))?;
         tracing::info!("http on {}", listener.local_addr()?);
-        runtime.spawn(async move {
-            if let Err(e) = axum::serve(listener, router(stats)).await {
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let serving = runtime.spawn(async move {
+            let serve = axum::serve(listener, router(stats, requests)).with_graceful_shutdown(async {
+                let _ = ended.await;
+            });
+            if let Err(e) = serve.await {
                 tracing::error!("http server ended: {e}");
             }
         });
-        Ok(Self { _runtime: runtime })
+        Ok(Self { runtime, end: Some(end), serving: Some(serving) })
     }
 }
 
-fn router(stats: Arc<Stats>) -> Router {
-    Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready)).route("/metrics", get(metrics)).with_state(stats)
+fn router(stats: Arc<Stats>, requests: Arc<Requests>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(stats)
+        .route("/savepoints", post(savepoint).with_state(requests))
+}
+
+/// Answers when the savepoint is there: 200 and its directory; 400 for what cannot be; 500 if it cannot be written.
+async fn savepoint(State(requests): State<Arc<Requests>>, wish: Result<Json<Wish>, JsonRejection>) -> (StatusCode, Json<serde_json::Value>) {
+    let refused = |status: StatusCode, message: String| (status, Json(serde_json::json!({"error": message})));
+    let wish = match wish {
+        Ok(Json(wish)) => wish,
+        Err(e) => return refused(StatusCode::BAD_REQUEST, e.body_text()),
+    };
+    let answer = match requests.ask(wish) {
+        Ok(answer) => answer,
+        Err(e) if e.kind() == ErrorKind::Plan => return refused(StatusCode::BAD_REQUEST, e.to_string()),
+        Err(e) => return refused(StatusCode::CONFLICT, e.to_string()),
+    };
+    match tokio::task::spawn_blocking(move || answer.recv()).await {
+        Ok(Ok(Ok(directory))) => (StatusCode::OK, Json(serde_json::json!({"savepoint": directory}))),
+        Ok(Ok(Err(e))) => refused(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
+        _ => refused(StatusCode::INTERNAL_SERVER_ERROR, "the job has ended".into()),
+    }
 }
 
 async fn ready(State(stats): State<Arc<Stats>>) -> (StatusCode, &'static str) {

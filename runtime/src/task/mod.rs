@@ -7,6 +7,7 @@ mod memory;
 mod parallel;
 pub mod pipeline;
 mod recover;
+pub mod requests;
 pub mod restart;
 mod snapshot;
 pub mod stats;
@@ -23,6 +24,7 @@ use sluice_state::Savepoint;
 
 use crate::task::clock::Clock;
 use crate::task::pipeline::{Client, NoClient, Pipeline};
+use crate::task::requests::{Request, Requests};
 use crate::task::restart::{Restarts, Strategy};
 use crate::task::stats::Stats;
 
@@ -41,6 +43,8 @@ pub struct JobOptions {
     pub savepoint_at_end: Option<PathBuf>,
     /// The job's text, for the savepoint's readers.
     pub sql: String,
+    /// Savepoints that are asked for while the job runs.
+    pub requests: Arc<Requests>,
     /// How many tasks share the work.
     pub parallelism: usize,
     /// `pipeline.name`
@@ -147,7 +151,8 @@ fn alone(
     stats.set_opening(false);
     pipeline.start(graph, &|identity| snapshot::has_values(restored.as_ref(), identity))?;
     drop(restored);
-    let end_time = options.savepoint_at_end.is_none();
+    let mut end_time = options.savepoint_at_end.is_none();
+    let mut draining: Option<Request> = None;
     let started = *started.get_or_insert_with(Instant::now);
     let (mut committed, mut ticked, mut trim) = (Instant::now(), 0, memory::Trim::default());
     let ended = loop {
@@ -156,6 +161,22 @@ fn alone(
         }
         let now = clock.now();
         pipeline.set_now(now);
+        match options.requests.next() {
+            None => {}
+            Some(request) if request.wish.drain => {
+                (draining, end_time) = (Some(request), true);
+                inputs.iter_mut().try_for_each(|i| drain(i, &mut pipeline))?;
+            }
+            Some(request) => {
+                committed = Instant::now();
+                pipeline.flush(false)?;
+                let mut parts = [Part { pipeline: &mut pipeline, inputs: &mut inputs }];
+                committer.commit(graph, &mut parts, stats, committed, true)?;
+                if request.serve(graph, &parts, options) {
+                    break Ended::Stopped;
+                }
+            }
+        }
         let busy = poll_round(&mut inputs, &mut pipeline, now, end_time, stats)?;
         if now - ticked >= TICK {
             ticked = now;
@@ -179,8 +200,11 @@ fn alone(
     let began = Instant::now();
     pipeline.finish(ended == Ended::Finished && end_time)?;
     committer.commit(graph, &mut [Part { pipeline: &mut pipeline, inputs: &mut inputs }], stats, began, true)?;
+    let parts = [Part { pipeline: &mut pipeline, inputs: &mut inputs }];
+    if let Some(request) = draining {
+        request.serve(graph, &parts, options);
+    }
     if let Some(directory) = &options.savepoint_at_end {
-        let parts = [Part { pipeline: &mut pipeline, inputs: &mut inputs }];
         snapshot::write(&snapshot::take(graph, &parts, &options.sql)?, graph, directory)?;
     }
     committer.close()?;
@@ -247,4 +271,11 @@ fn handle(input: &mut Input, pipeline: &mut Pipeline, wait: Duration, now: i64, 
         }
     }
     Ok(true)
+}
+
+/// Ends a source where it is, and its time.
+fn drain(input: &mut Input, pipeline: &mut Pipeline) -> Result<()> {
+    input.ended = true;
+    pipeline.end_of_input(input.node)?;
+    pipeline.watermark(input.node, WATERMARK_MAX)
 }

@@ -21,7 +21,8 @@ use super::commit::Committer;
 use super::exchange::{Inlet, Message, Network, Outlet, Time};
 use super::pipeline::{Client, NoClient, Pipeline};
 use super::stats::Stats;
-use super::{Ended, IDLE_POLL, Input, JobOptions, Part, TICK, handle, recover, report, snapshot};
+use super::requests::Request;
+use super::{Ended, IDLE_POLL, Input, JobOptions, Part, TICK, drain, handle, recover, report, snapshot};
 
 /// How long a task with exchanges waits for news before it asks its sources again.
 const WAIT: Duration = Duration::from_millis(5);
@@ -52,6 +53,8 @@ struct Control {
     /// The end is that of all input.
     complete: AtomicBool,
     abort: AtomicBool,
+    /// Sources end where they are, and so does time.
+    drain: AtomicBool,
 }
 
 /// Runs a job in `options.parallelism` threads beside this one to its end.
@@ -137,6 +140,7 @@ impl Coordinator<'_> {
         let mut parts: Vec<Option<Box<Held>>> = (0..tasks).map(|_| None).collect();
         let mut ended = None;
         let mut committing = false;
+        let mut request: Option<Request> = None;
         loop {
             match self.reports.recv_timeout(IDLE_POLL) {
                 Ok((task, Report::Finished)) => finished[task] = true,
@@ -151,10 +155,18 @@ impl Coordinator<'_> {
                 }
                 let mut all: Vec<Box<Held>> = parts.iter_mut().filter_map(Option::take).collect();
                 if let Some(ended) = ended {
-                    self.end(&mut all, began)?;
+                    self.end(&mut all, began, request)?;
                     return Ok(ended);
                 }
-                self.committer.commit(self.graph, &mut parts_of(&mut all), self.stats, began, false)?;
+                // A savepoint is of what is committed.
+                self.committer.commit(self.graph, &mut parts_of(&mut all), self.stats, began, request.is_some())?;
+                if let Some(request) = request.take_if(|r| !r.wish.drain)
+                    && request.serve(self.graph, &parts_of(&mut all), self.options)
+                {
+                    all.iter_mut().try_for_each(|h| h.pipeline.finish(false))?;
+                    self.end(&mut all, began, None)?;
+                    return Ok(Ended::Stopped);
+                }
                 for (part, resume) in all.into_iter().zip(&self.resume) {
                     // A task that is gone has reported why.
                     let _ = resume.send(part);
@@ -165,7 +177,15 @@ impl Coordinator<'_> {
             } else if stop.load(Ordering::Relaxed) || self.options.duration.is_some_and(|d| started.elapsed() >= d) {
                 ended = Some(Ended::Stopped);
             }
-            if !committing && (ended.is_some() || committed.elapsed() >= self.options.commit_interval) {
+            if !committing && ended.is_none() && request.is_none() {
+                request = self.options.requests.next();
+                if request.as_ref().is_some_and(|r| r.wish.drain) {
+                    self.control.drain.store(true, Ordering::Relaxed);
+                    (0..tasks).for_each(|t| self.network.notify(t));
+                }
+            }
+            let wanted = request.as_ref().is_some_and(|r| !r.wish.drain);
+            if !committing && (ended.is_some() || wanted || committed.elapsed() >= self.options.commit_interval) {
                 (committing, began) = (true, Instant::now());
                 self.ask(ended);
             }
@@ -174,18 +194,22 @@ impl Coordinator<'_> {
 
     /// Asks for a barrier.
     fn ask(&self, ended: Option<Ended>) {
-        let complete = ended == Some(Ended::Finished) && self.options.savepoint_at_end.is_none();
+        let to_the_end = self.options.savepoint_at_end.is_none() || self.control.drain.load(Ordering::Relaxed);
+        let complete = ended == Some(Ended::Finished) && to_the_end;
         self.control.complete.store(complete, Ordering::Relaxed);
         self.control.last.store(ended.is_some(), Ordering::Relaxed);
         self.control.barrier.fetch_add(1, Ordering::Release);
         (0..self.network.tasks()).for_each(|t| self.network.notify(t));
     }
 
-    /// The last commit, and the savepoint.
-    fn end(self, held: &mut [Box<Held>], began: Instant) -> Result<()> {
+    /// The last commit, and the savepoints.
+    fn end(self, held: &mut [Box<Held>], began: Instant, request: Option<Request>) -> Result<()> {
         let mut parts = parts_of(held);
         let mut committer = self.committer;
         committer.commit(self.graph, &mut parts, self.stats, began, true)?;
+        if let Some(request) = request {
+            request.serve(self.graph, &parts, self.options);
+        }
         if let Some(directory) = &self.options.savepoint_at_end {
             snapshot::write(&snapshot::take(self.graph, &parts, &self.options.sql)?, self.graph, directory)?;
         }
@@ -324,6 +348,10 @@ impl<'a> Task<'a> {
             let seen = self.link.network.news(self.index);
             let now = self.clock.now();
             self.pipeline.set_now(now);
+            if self.link.control.drain.load(Ordering::Relaxed) && self.passing.is_none() {
+                self.end_time = true;
+                self.inputs.iter_mut().filter(|i| !i.ended).try_for_each(|i| drain(i, &mut self.pipeline))?;
+            }
             self.flush();
             let mut busy = self.receive()?;
             if self.begin_barrier() {

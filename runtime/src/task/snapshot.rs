@@ -19,7 +19,16 @@ pub fn take(graph: &Graph, parts: &[Part<'_>], sql: &str) -> Result<Savepoint> {
     let changes = parts.iter().map(all).collect::<Result<_>>()?;
     let mut state = Accumulated::default();
     merge(changes).into_iter().for_each(|c| state.apply(c));
-    Ok(Savepoint { sql: sql.to_owned(), sources: sources(graph, parts), operators: state.into_states() })
+    let mut operators = state.into_states();
+    // Those that hold nothing now are named, too: they are not new to a job that goes on.
+    for (at, node) in graph.nodes.iter().enumerate() {
+        let identity = &node.properties.identity;
+        if let (None, Some(layout)) = (operators.iter().find(|o| o.identity == *identity), sluice_plan::layout(graph, at)) {
+            let kind = sluice_plan::name(&node.kind).to_owned();
+            operators.push(OperatorState { identity: identity.clone(), kind, tables: Tables::new(), layout });
+        }
+    }
+    Ok(Savepoint { sql: sql.to_owned(), sources: sources(graph, parts), operators })
 }
 
 /// Where the sources stand, and which VALUES have been given.

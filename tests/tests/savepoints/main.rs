@@ -4,6 +4,7 @@
 mod changes;
 mod fixtures;
 mod reading;
+mod taking;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,0 +1,155 @@
+//! Savepoints that are asked for while a job runs.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use sluice_batch::{Error, Result};
+use sluice_plan::Graph;
+use sluice_sql::catalog::Catalog;
+use sluice_state::savepoint::MANIFEST;
+
+use super::{JobOptions, Part, snapshot};
+
+/// What is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wish {
+    /// A new directory.
+    pub directory: PathBuf,
+    /// The job ends with the savepoint. If that cannot be written the job goes on.
+    #[serde(default)]
+    pub stop: bool,
+    /// Before, time ends, so that all windows fire: for jobs that will not go on. Only with `stop`.
+    #[serde(default)]
+    pub drain: bool,
+}
+
+impl Wish {
+    /// # Errors
+    /// If it asks for what cannot be, or the directory cannot take a savepoint.
+    pub fn check(&self) -> Result<()> {
+        if self.drain && !self.stop {
+            return Err(Error::plan("drain without stop: a job whose time has ended cannot go on"));
+        }
+        if self.directory.as_os_str().is_empty() {
+            return Err(Error::plan("the savepoint needs a directory"));
+        }
+        let failed = |e: std::io::Error| Error::runtime(format!("savepoint {}: {e}", self.directory.display()));
+        if self.directory.join(MANIFEST).exists() {
+            return Err(Error::runtime(format!("{} holds a savepoint already", self.directory.display())).hint("name a new directory"));
+        }
+        std::fs::create_dir_all(&self.directory).map_err(failed)
+    }
+}
+
+/// A wish and who waits for it.
+pub struct Request {
+    pub wish: Wish,
+    reply: Sender<Result<PathBuf>>,
+}
+
+impl Request {
+    /// Writes the savepoint of a job whose tasks stand still, and says how it went. Answers whether the job is to stop: a savepoint that
+    /// cannot be written is no reason to.
+    pub(super) fn serve(self, graph: &Graph, parts: &[Part<'_>], options: &JobOptions) -> bool {
+        let taken = snapshot::take(graph, parts, &options.sql);
+        let result = taken.and_then(|savepoint| snapshot::write(&savepoint, graph, &self.wish.directory));
+        let stop = self.wish.stop && result.is_ok();
+        self.answer(result);
+        stop
+    }
+
+    fn answer(self, result: Result<()>) {
+        if let Err(error) = &result {
+            tracing::warn!("{error}");
+        }
+        // Whoever asked may have gone.
+        let _ = self.reply.send(result.map(|()| self.wish.directory));
+    }
+}
+
+/// The requests of a process, served one at a time by the job that runs.
+#[derive(Default)]
+pub struct Requests {
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    open: VecDeque<Request>,
+    /// No job follows.
+    ended: bool,
+}
+
+impl Requests {
+    /// Asks for a savepoint; the answer comes when it is there.
+    ///
+    /// # Errors
+    /// If the wish is none that can be fulfilled.
+    pub fn ask(&self, wish: Wish) -> Result<Receiver<Result<PathBuf>>> {
+        wish.check()?;
+        let (reply, answer) = channel();
+        let mut queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if queue.ended {
+            return Err(Error::runtime("the job has ended"));
+        }
+        queue.open.push_back(Request { wish, reply });
+        Ok(answer)
+    }
+
+    pub fn next(&self) -> Option<Request> {
+        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).open.pop_front()
+    }
+
+    /// No job follows: who waits is told so.
+    pub fn end(&self) {
+        let mut queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        queue.ended = true;
+        for request in queue.open.drain(..) {
+            request.answer(Err(Error::runtime("the job has ended")));
+        }
+    }
+}
+
+/// Asks for savepoints again and again while a job runs: `kubernetes.operator.periodic.savepoint.interval` (the name that Flink's
+/// operator has for it), into new directories below `execution.checkpointing.savepoint-dir`. Ends when dropped.
+pub struct Periodic {
+    _ends: Sender<()>,
+}
+
+const INTERVAL: &str = "kubernetes.operator.periodic.savepoint.interval";
+const FOLDERS: [&str; 2] = ["execution.checkpointing.savepoint-dir", "state.savepoints.dir"];
+
+impl Periodic {
+    /// Starts if the settings say so.
+    ///
+    /// # Errors
+    /// If the interval is no duration, or there is no directory.
+    pub fn start(catalog: &Catalog, requests: &Arc<Requests>) -> Result<Option<Self>> {
+        let Some(text) = catalog.settings.get(INTERVAL) else { return Ok(None) };
+        let interval = sluice_batch::duration::parse(text).map_err(|e| e.context(format!("'{INTERVAL}'")))?;
+        if interval.is_zero() {
+            return Ok(None);
+        }
+        let Some(folder) = FOLDERS.iter().find_map(|key| catalog.settings.get(*key)) else {
+            return Err(Error::plan(format!("'{INTERVAL}' needs '{}'", FOLDERS[0])));
+        };
+        let folder = PathBuf::from(folder.strip_prefix("file://").unwrap_or(folder));
+        let (ends, ended) = channel();
+        let requests = requests.clone();
+        std::thread::Builder::new().name("savepoints".into()).spawn(move || {
+            while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(interval) {
+                let name = format!("savepoint-{}", chrono::Utc::now().format("%Y%m%dT%H%M%S%3f"));
+                let answer = requests.ask(Wish { directory: folder.join(name), ..Wish::default() });
+                // A failure is logged where it happens; the next one may do better.
+                match answer.map(|a| a.recv()) {
+                    Ok(_) => {}
+                    Err(e) => tracing::warn!("{e}"),
+                }
+            }
+        })?;
+        Ok(Some(Self { _ends: ends }))
+    }
+}
