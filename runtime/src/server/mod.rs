@@ -74,7 +74,10 @@ fn router(stats: Arc<Stats>, requests: Arc<Requests>) -> Router {
 }
 
 /// Answers when the savepoint is there: 200 and its directory; 400 for what cannot be; 500 if it cannot be written.
-async fn savepoint(State(requests): State<Arc<Requests>>, wish: Result<Json<Wish>, JsonRejection>) -> (StatusCode, Json<serde_json::Value>) {
+async fn savepoint(
+    State(requests): State<Arc<Requests>>,
+    wish: Result<Json<Wish>, JsonRejection>,
+) -> (StatusCode, Json<serde_json::Value>) {
     let refused = |status: StatusCode, message: String| (status, Json(serde_json::json!({"error": message})));
     let wish = match wish {
         Ok(Json(wish)) => wish,

@@ -20,8 +20,8 @@ use super::clock::Clock;
 use super::commit::Committer;
 use super::exchange::{Inlet, Message, Network, Outlet, Time};
 use super::pipeline::{Client, NoClient, Pipeline};
-use super::stats::Stats;
 use super::requests::Request;
+use super::stats::Stats;
 use super::{Ended, IDLE_POLL, Input, JobOptions, Part, TICK, drain, handle, recover, report, snapshot};
 
 /// How long a task with exchanges waits for news before it asks its sources again.
