@@ -4,7 +4,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sluice
-kafka=4.3.1 apicurio=2.6.13.Final duckdb=2.0.0
+kafka=4.3.1 apicurio=2.6.13.Final duckdb=2.0.0 rust=1.95
 say() { printf '== %s\n' "$*"; }
 
 # A toolchain that is missing: the official installer where there is one, else the line to type.
@@ -16,10 +16,14 @@ apt_packages() {
   local missing=() p
   for p in "$@"; do dpkg -s "$p" >/dev/null 2>&1 || missing+=("$p"); done
   [ ${#missing[@]} -eq 0 ] && return
-  local sudo=; [ "$(id -u)" -eq 0 ] || sudo=sudo
+  local root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || { echo "error: Debian packages are missing; as root: apt-get install ${missing[*]}" >&2; exit 1; }
+    root=(sudo)
+  fi
   say "installing Debian packages: ${missing[*]}"
-  $sudo apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  "${root[@]}" apt-get update -qq
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
 setup_build() {
@@ -28,6 +32,13 @@ setup_build() {
     say "installing Rust by rustup"
     curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal -c rustfmt -c clippy ||
       { echo "error: rustup could not be reached; install Rust 1.95 or later: https://rustup.rs" >&2; exit 1; }
+  fi
+  # one that is there may be too old, or Debian's without rustfmt and clippy
+  local version; version=$(cargo --version | cut -d' ' -f2)
+  if ! printf '%s\n' "$rust" "$version" | sort -V -C || ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
+    need rustup "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh   (Rust $version is here; $rust or later with rustfmt and clippy is needed)"
+    say "updating Rust $version by rustup"
+    rustup toolchain install stable --profile minimal -c rustfmt -c clippy && rustup default stable
   fi
 }
 
