@@ -80,6 +80,25 @@ const KNOWN: &[&str] = &[
     "table.exec.window-agg.buffer-size-limit",
 ];
 
+/// Other keys that are read here or elsewhere in the runtime.
+const GENERAL: &[&str] = &[
+    "execution.checkpointing.dir",
+    "execution.checkpointing.interval",
+    "execution.checkpointing.mode",
+    "execution.runtime-mode",
+    "parallelism.default",
+    "pipeline.auto-watermark-interval",
+    "pipeline.name",
+    "pipeline.object-reuse",
+    "table.dml-sync",
+    "table.local-time-zone",
+    "table.sql-dialect",
+];
+
+/// Settings that change results and have one value here.
+const FIXED: &[(&str, &str)] =
+    &[("execution.runtime-mode", "STREAMING"), ("table.exec.legacy-cast-behaviour", "DISABLED"), ("table.sql-dialect", "DEFAULT")];
+
 impl Settings {
     /// Reads the settings that matter here.
     ///
@@ -90,6 +109,11 @@ impl Settings {
             None => Ok(Duration::from_millis(default)),
             Some(text) => duration::parse(text).map_err(|e| e.context(key)),
         };
+        for (key, only) in FIXED {
+            if let Some(value) = settings.get(*key).filter(|v| !v.trim().eq_ignore_ascii_case(only)) {
+                return Err(Error::unsupported(format!("'{key}' = '{value}'")).hint(format!("the value here is '{only}'")));
+            }
+        }
         let ttl = time("table.exec.state.ttl", 0)?;
         Ok(Self {
             mini_batch: boolean(settings, "table.exec.mini-batch.enabled", false)?,
@@ -172,13 +196,18 @@ fn offset_zone(text: &str) -> Option<Tz> {
 }
 
 fn unknown_keys(settings: &IndexMap<String, String>) -> Vec<String> {
-    let unknown = settings.keys().filter(|k| k.starts_with("table.exec.") && !KNOWN.contains(&k.as_str()));
+    let known = || KNOWN.iter().chain(GENERAL);
+    let unknown = settings.keys().filter(|key| !known().any(|k| k == key));
     unknown
-        .map(|key| {
-            let near = KNOWN.iter().map(|k| (strsim::damerau_levenshtein(k, key), *k)).min();
-            match near {
-                Some((distance, k)) if distance <= 5 => format!("unknown setting '{key}' has no effect (did you mean '{k}'?)"),
-                _ => format!("unknown setting '{key}' has no effect"),
+        .filter_map(|key| {
+            let near = known().map(|k| (strsim::damerau_levenshtein(k, key), *k)).min();
+            // Flink has many more keys, for its clusters and its optimizer; what is hardly unlike one of ours is meant to be it.
+            match (near, key.starts_with("table.exec.")) {
+                (Some((..=5, k)), true) | (Some((..=2, k)), false) => {
+                    Some(format!("unknown setting '{key}' has no effect (did you mean '{k}'?)"))
+                }
+                (_, true) => Some(format!("unknown setting '{key}' has no effect")),
+                (_, false) => None,
             }
         })
         .collect()
@@ -216,6 +245,9 @@ mod tests {
             ("table.exec.state.ttl", "1 fortnight"),
             ("table.local-time-zone", "Mars/Olympus"),
             ("table.exec.sink.not-null-enforcer", "IGNORE"),
+            ("execution.runtime-mode", "BATCH"),
+            ("table.sql-dialect", "hive"),
+            ("table.exec.legacy-cast-behaviour", "ENABLED"),
         ] {
             assert!(read(&[(key, value)]).is_err(), "{key}");
         }
@@ -225,5 +257,7 @@ mod tests {
     fn unknown_keys_are_warned_of() {
         let s = read(&[("table.exec.state.tll", "1 h"), ("table.optimizer.agg-phase-strategy", "TWO_PHASE")]).unwrap();
         assert_eq!(s.warnings, ["unknown setting 'table.exec.state.tll' has no effect (did you mean 'table.exec.state.ttl'?)"]);
+        let s = read(&[("tabel.exec.state.ttl", "1 h"), ("execution.runtime-mode", "streaming"), ("state.backend.type", "rocksdb")]).unwrap();
+        assert_eq!(s.warnings, ["unknown setting 'tabel.exec.state.ttl' has no effect (did you mean 'table.exec.state.ttl'?)"]);
     }
 }
