@@ -257,7 +257,8 @@ mod tests {
     fn unknown_keys_are_warned_of() {
         let s = read(&[("table.exec.state.tll", "1 h"), ("table.optimizer.agg-phase-strategy", "TWO_PHASE")]).unwrap();
         assert_eq!(s.warnings, ["unknown setting 'table.exec.state.tll' has no effect (did you mean 'table.exec.state.ttl'?)"]);
-        let s = read(&[("tabel.exec.state.ttl", "1 h"), ("execution.runtime-mode", "streaming"), ("state.backend.type", "rocksdb")]).unwrap();
+        let s =
+            read(&[("tabel.exec.state.ttl", "1 h"), ("execution.runtime-mode", "streaming"), ("state.backend.type", "rocksdb")]).unwrap();
         assert_eq!(s.warnings, ["unknown setting 'tabel.exec.state.ttl' has no effect (did you mean 'table.exec.state.ttl'?)"]);
     }
 }
