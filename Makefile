@@ -7,7 +7,7 @@ DEBUG := $(CARGO_TARGET_DIR)/debug/sluice
 RELEASE := $(CARGO_TARGET_DIR)/release/sluice
 SHARED ?= ../shared
 
-.PHONY: help setup build release demo test fmt clippy unit golden conformance bench
+.PHONY: help setup build release demo test fmt clippy unit golden conformance bench crash
 
 help:            ## what there is to make
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -38,6 +38,9 @@ unit:            ## unit tests
 
 golden:          ## Flink's answers, on real Kafka and a real registry
 	cargo build -p sluice && cargo test -p sluice-tests
+
+crash:           ## kills jobs 100 times each, at every step and at random, on real Kafka
+	cargo build -p sluice && SLUICE_CRASHES=100 cargo test -p sluice-tests --test crash
 
 conformance:     ## Flink's own test programs, if ../shared is there
 	@tests/conformance/run.sh $(SHARED)

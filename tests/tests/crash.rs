@@ -88,6 +88,10 @@ fn main() {
     }
     tests.push(Trial::test("a_stateless_job_has_no_files", || Ok(stateless())));
     tests.push(Trial::test("a_second_instance_takes_over", || Ok(fencing())));
+    tests.push(Trial::test("two_tasks_commit_together", || Ok(two_tasks())));
+    tests.push(Trial::test("a_broker_may_restart", || Ok(broker_restart())));
+    tests.push(Trial::test("a_poison_record_is_noticed", || Ok(poison())));
+    tests.push(Trial::test("a_savepoint_is_begun_with_once", || Ok(savepoint_then_crash())));
     tests.push(Trial::test("files_to_files", || Ok(files_to_files())));
     tests.push(Trial::test("at_least_once_loses_nothing", || Ok(at_least_once())));
     let conclusion = libtest_mimic::run(&args, tests);
@@ -319,8 +323,112 @@ fn fencing() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && stderr.contains("another instance"), "{:?} {stderr}", output.status);
     ended_well(&Run::script(&sql, &["--bounded"]).wait(DEADLINE), "the third");
-    let rows = topics::committed(bootstrap(), &to).into_iter().map(|r| String::from_utf8(r.value.unwrap()).unwrap());
-    assert_eq!(rows.collect::<Vec<_>>(), (1..=30).map(|n| format!("{{\"n\":{n}}}")).collect::<Vec<_>>());
+    let mut rows: Vec<_> = topics::committed(bootstrap(), &to).into_iter().map(|r| String::from_utf8(r.value.unwrap()).unwrap()).collect();
+    rows.sort_by_key(|r| r.trim_matches(|c: char| !c.is_ascii_digit()).parse::<i64>().unwrap());
+    assert_eq!(rows, (1..=30).map(|n| format!("{{\"n\":{n}}}")).collect::<Vec<_>>());
+}
+
+/// Tasks of one job have one record, and the next start may have more or fewer of them.
+fn two_tasks() {
+    for job in [&JOBS[0], &JOBS[1]] {
+        let wanted = reference(job);
+        let (to, state) = (created(job.name), TempDir::new().unwrap());
+        let dir = state.path().display().to_string();
+        let sql = script(job, &to, "exactly-once", &[("execution.checkpointing.dir", &dir)]);
+        for (point, tasks) in [("committed:3", "2"), ("offsets-sent:2", "3"), ("state-written:2", "1")] {
+            let run = Run::script_with(&sql, &["--bounded", "--parallelism", tasks], &[("SLUICE_FAIL_POINT", point)]);
+            let died = run.wait(DEADLINE);
+            // The last may have nothing left to do.
+            let done = tasks == "1" && died.status.code() == Some(0);
+            assert!(done || died.status.code().is_none(), "{point}: {}", String::from_utf8_lossy(&died.stderr));
+        }
+        ended_well(&Run::script(&sql, &["--bounded", "--parallelism", "2"]).wait(DEADLINE), job.name);
+        assert_same(&content(&to), &wanted, &format!("{} by several tasks", job.name));
+        assert_no_garbage(state.path(), &to, job.name);
+    }
+}
+
+/// Rows come from a broker that dies in between and is started again.
+fn broker_restart() {
+    let mut broker = Kafka::started();
+    let (bootstrap, from, to, state) = (broker.bootstrap.clone(), unique("in"), unique("out"), TempDir::new().unwrap());
+    topics::create(&bootstrap, &[(from.clone(), 1), (to.clone(), 1)]);
+    let produce = |range: std::ops::Range<i64>| {
+        let record = |i: i64| Record { topic: from.clone(), timestamp: 1, value: Some(format!("{{\"v\":{i}}}").into()), ..Record::default() };
+        topics::produce(&bootstrap, &range.map(record).collect::<Vec<_>>());
+    };
+    let options = format!("'connector' = 'kafka', 'properties.bootstrap.servers' = '{bootstrap}', 'format' = 'json'");
+    let sql = format!(
+        "SET 'execution.checkpointing.interval' = '100 ms'; SET 'execution.checkpointing.dir' = '{}'; SET 'pipeline.name' = '{to}';
+         CREATE TABLE a (v BIGINT, p AS PROCTIME()) WITH ('topic' = '{from}', 'scan.startup.mode' = 'earliest-offset', {options});
+         CREATE TABLE result (n BIGINT) WITH ('topic' = '{to}', {options}, 'sink.delivery-guarantee' = 'exactly-once',
+           'sink.transactional-id-prefix' = 'crash');
+         INSERT INTO result SELECT COUNT(*) OVER (ORDER BY p) FROM a;",
+        state.path().display()
+    );
+    produce(0..1000);
+    let mut run = Run::script(&sql, &[]);
+    let counted = |run: &mut Run, n: usize| {
+        let started = Instant::now();
+        while topics::committed(&bootstrap, &to).len() < n {
+            assert!(!run.ended() && started.elapsed() < DEADLINE, "{}", run.stderr());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    counted(&mut run, 1000);
+    for part in 1..3 {
+        broker.kill();
+        std::thread::sleep(Duration::from_millis(500));
+        broker.start();
+        broker.wait();
+        produce(part * 1000..part * 1000 + 1000);
+        counted(&mut run, (part as usize + 1) * 1000);
+    }
+    ended_well(&run.stop(DEADLINE), "broker restart");
+    let rows = topics::committed(&bootstrap, &to).into_iter().map(|r| String::from_utf8(r.value.unwrap()).unwrap());
+    assert_eq!(rows.collect::<Vec<_>>(), (1..=3000).map(|n| format!("{{\"n\":{n}}}")).collect::<Vec<_>>());
+}
+
+/// A record that cannot be read fails the job again and again: with a strategy that ends, and one that goes on and says so.
+fn poison() {
+    let (from, to, state) = (created("poison"), created("poison-out"), TempDir::new().unwrap());
+    let record = |value: &str| Record { topic: from.clone(), timestamp: 1, value: Some(value.into()), ..Record::default() };
+    topics::produce(bootstrap(), &[record("{\"v\":1}"), record("{broken")]);
+    let options = format!("'connector' = 'kafka', 'properties.bootstrap.servers' = '{}', 'format' = 'json'", bootstrap());
+    let sql = format!(
+        "SET 'execution.checkpointing.interval' = '20 ms'; SET 'execution.checkpointing.dir' = '{}'; SET 'pipeline.name' = '{to}';
+         SET 'restart-strategy.type' = 'fixed-delay'; SET 'restart-strategy.fixed-delay.attempts' = '3';
+         SET 'restart-strategy.fixed-delay.delay' = '50 ms';
+         CREATE TABLE a (v BIGINT) WITH ('topic' = '{from}', 'scan.startup.mode' = 'earliest-offset', {options});
+         CREATE TABLE result (v BIGINT) WITH ('topic' = '{to}', {options});
+         INSERT INTO result SELECT v FROM a;",
+        state.path().display()
+    );
+    let output = Run::script(&sql, &[]).wait(DEADLINE);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("partition 0 offset 1") && stderr.contains("it has come 3 times in a row"), "{stderr}");
+}
+
+/// A job that began with a savepoint is started with it again after a crash, and goes on from its commits.
+fn savepoint_then_crash() {
+    let job = &JOBS[0];
+    let wanted = reference(job);
+    let (to, state) = (created("savepoint"), TempDir::new().unwrap());
+    let (dir, savepoint) = (state.path().join("state").display().to_string(), state.path().join("sp").display().to_string());
+    let sql = script(job, &to, "exactly-once", &[("execution.checkpointing.dir", &dir)]);
+    let stopped = Run::script(&sql, &["--duration", "700ms", "--savepoint-at-end", &savepoint]).wait(DEADLINE);
+    ended_well(&stopped, "the first life");
+    std::fs::remove_dir_all(&dir).unwrap();
+    let from = ["--bounded", "--restore-from", savepoint.as_str()];
+    // It dies once before its first commit and twice behind some.
+    for point in ["state-written", "committed:2", "cleaned:2"] {
+        let died = Run::script_with(&sql, &from, &[("SLUICE_FAIL_POINT", point)]).wait(DEADLINE);
+        assert!(matches!(died.status.code(), None | Some(0)), "{point}: {}", String::from_utf8_lossy(&died.stderr));
+    }
+    ended_well(&Run::script(&sql, &from).wait(DEADLINE), "the last life");
+    assert_same(&content(&to), &wanted, "from a savepoint");
+    assert_no_garbage(Path::new(&dir), &to, "from a savepoint");
 }
 
 /// Without Kafka the record is a file.

@@ -113,7 +113,7 @@ pub fn run(
         let Some(wait) = restarts.next(&error, Instant::now(), rand::random()) else { return Err(error) };
         match restarts.repeated() {
             1 => tracing::error!("{error}; the job goes on from its last commit in {wait:?}"),
-            n => tracing::error!("{error}; for the {n}th time in a row: the job does not get beyond it, and tries again in {wait:?}"),
+            n => tracing::error!("{error}; it has come {n} times in a row: the job does not get beyond it, and tries again in {wait:?}"),
         }
         stats.add_restart(restarts.repeated());
         let until = Instant::now() + wait;
