@@ -79,24 +79,34 @@ fn main() {
     let args = Arguments::from_args();
     let broker = (!args.list).then(Kafka::started);
     if let Some(broker) = &broker {
-        drop(BOOTSTRAP.set(broker.bootstrap.clone()));
+        BOOTSTRAP.set(broker.bootstrap.clone()).expect("set once");
     }
     let mut tests = vec![];
     for job in JOBS {
-        tests.push(Trial::test(format!("{}::killed_at_each_step", job.name), || Ok(at_each_step(job))));
-        tests.push(Trial::test(format!("{}::killed_at_random", job.name), || Ok(at_random(job))));
+        tests.push(trial(format!("{}::killed_at_each_step", job.name), || at_each_step(job)));
+        tests.push(trial(format!("{}::killed_at_random", job.name), || at_random(job)));
     }
-    tests.push(Trial::test("a_stateless_job_has_no_files", || Ok(stateless())));
-    tests.push(Trial::test("a_second_instance_takes_over", || Ok(fencing())));
-    tests.push(Trial::test("two_tasks_commit_together", || Ok(two_tasks())));
-    tests.push(Trial::test("a_broker_may_restart", || Ok(broker_restart())));
-    tests.push(Trial::test("a_poison_record_is_noticed", || Ok(poison())));
-    tests.push(Trial::test("a_savepoint_is_begun_with_once", || Ok(savepoint_then_crash())));
-    tests.push(Trial::test("files_to_files", || Ok(files_to_files())));
-    tests.push(Trial::test("at_least_once_loses_nothing", || Ok(at_least_once())));
+    let others: &[(&str, fn())] = &[
+        ("a_stateless_job_has_no_files", stateless),
+        ("a_second_instance_takes_over", fencing),
+        ("two_tasks_commit_together", two_tasks),
+        ("a_broker_may_restart", broker_restart),
+        ("a_poison_record_is_noticed", poison),
+        ("a_savepoint_is_begun_with_once", savepoint_then_crash),
+        ("files_to_files", files_to_files),
+        ("at_least_once_loses_nothing", at_least_once),
+    ];
+    tests.extend(others.iter().map(|(name, test)| trial((*name).to_owned(), *test)));
     let conclusion = libtest_mimic::run(&args, tests);
     drop(broker);
     conclusion.exit();
+}
+
+fn trial(name: String, test: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        test();
+        Ok(())
+    })
 }
 
 fn unique(name: &str) -> String {
@@ -354,7 +364,8 @@ fn broker_restart() {
     let (bootstrap, from, to, state) = (broker.bootstrap.clone(), unique("in"), unique("out"), TempDir::new().unwrap());
     topics::create(&bootstrap, &[(from.clone(), 1), (to.clone(), 1)]);
     let produce = |range: std::ops::Range<i64>| {
-        let record = |i: i64| Record { topic: from.clone(), timestamp: 1, value: Some(format!("{{\"v\":{i}}}").into()), ..Record::default() };
+        let record =
+            |i: i64| Record { topic: from.clone(), timestamp: 1, value: Some(format!("{{\"v\":{i}}}").into()), ..Record::default() };
         topics::produce(&bootstrap, &range.map(record).collect::<Vec<_>>());
     };
     let options = format!("'connector' = 'kafka', 'properties.bootstrap.servers' = '{bootstrap}', 'format' = 'json'");
