@@ -462,11 +462,11 @@ pub struct RevisionStatus {
     pub stable: Option<i64>,
 }
 
-/// A start of the job: its own place for state, and what that began with.
+/// What the job's state began with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StartedFrom {
-    /// Names the place of the state: a new one for each start from a savepoint or from nothing, the same for a start from the last state.
+    /// Counts the starts from a savepoint or from nothing; a start from the last state goes on with the number it had.
     pub state_id: i64,
     /// The savepoint that this state began with; none if it began empty.
     #[serde(skip_serializing_if = "Option::is_none")]

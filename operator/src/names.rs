@@ -67,6 +67,11 @@ pub fn savepoint(name: &str, number: i64, trigger: &str, started: i64) -> String
     format!("{name}-r{number}-{trigger}-{started:x}")
 }
 
+/// Where a deployment's state is in its storage. Not by uid: a StreamingDeployment that is deleted and made again goes on.
+pub fn state_folder(owner: &crate::deployment::build::Owner, kind: &str) -> String {
+    format!("{}/{}/{kind}", owner.namespace, owner.name)
+}
+
 /// Labels of everything that belongs to a deployment.
 pub fn labels(name: &str) -> BTreeMap<String, String> {
     [

@@ -213,7 +213,7 @@ fn address(ip: &str) -> String {
 /// What a process said last: the messages of JSON log lines with level ERROR, or the text.
 fn last_lines(message: Option<&str>) -> String {
     let text = message.unwrap_or_default().trim();
-    let errors = text.lines().filter_map(|line| {
+    let mut errors = text.lines().filter_map(|line| {
         let value: serde_json::Value = serde_json::from_str(line).ok()?;
         if value["level"] != "ERROR" {
             return None;
@@ -228,7 +228,7 @@ fn last_lines(message: Option<&str>) -> String {
         }
         Some(out)
     });
-    let found = errors.last().unwrap_or_else(|| text.to_owned());
+    let found = errors.next_back().unwrap_or_else(|| text.to_owned());
     let skip = found.chars().count().saturating_sub(1000);
     found.chars().skip(skip).collect()
 }

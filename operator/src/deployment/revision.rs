@@ -22,7 +22,6 @@ pub struct Template {
     pub variables: BTreeMap<String, String>,
     pub config: BTreeMap<String, String>,
     pub parallelism: u32,
-    pub checkpoint_interval: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart_nonce: Option<i64>,
     #[serde(skip_serializing_if = "is_zero")]
@@ -128,7 +127,7 @@ mod tests {
     use super::*;
 
     fn template() -> Template {
-        Template { sql: "INSERT INTO a SELECT * FROM b".into(), parallelism: 1, checkpoint_interval: "1s".into(), ..Template::default() }
+        Template { sql: "INSERT INTO a SELECT * FROM b".into(), parallelism: 1, ..Template::default() }
     }
 
     #[test]

@@ -68,6 +68,9 @@ fn job_facts(input: &Input, status: &mut StreamingDeploymentStatus, pod: Option<
             Some(LastFailure { time: ended.at.clone(), message: format!("exit code {}: {}", ended.exit_code, ended.message) });
     }
     let Some(info) = input.observed.info(current) else { return };
+    if let Some(message) = info.failure.as_ref().filter(|m| status.last_failure.as_ref().is_none_or(|f| f.message != **m)) {
+        status.last_failure = Some(LastFailure { time: Some(Time(input.now)), message: message.clone() });
+    }
     if info.job_id.is_some() {
         status.job_id.clone_from(&info.job_id);
     }

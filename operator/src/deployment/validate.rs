@@ -10,6 +10,7 @@ use std::fmt;
 use jiff::SignedDuration;
 use sluice_crds::{OnDelete, StreamingDeploymentSpec, UpgradeMode};
 
+use super::duration;
 use super::revision::Template;
 
 /// What is wrong with a field.
@@ -81,9 +82,8 @@ pub fn validate(name: &str, namespace: &str, spec: &StreamingDeploymentSpec, sql
             image: spec.image.clone(),
             sql: text,
             variables: spec.variables.clone(),
-            config: spec.config.clone(),
+            config: settings(spec, &policy),
             parallelism: spec.parallelism.unwrap_or(1),
-            checkpoint_interval: spec.checkpoints.interval.clone(),
             restart_nonce: spec.restart_nonce,
             restore_nonce: spec.restore_from.as_ref().map_or(0, |r| r.nonce),
             storage: spec.storage.clone(),
@@ -95,6 +95,26 @@ pub fn validate(name: &str, namespace: &str, spec: &StreamingDeploymentSpec, sql
         Err(check.errors)
     };
     Validated { policy, template }
+}
+
+/// The settings of the job: the user's, and those that fields of the spec stand for. The runtime knows durations of one unit only.
+fn settings(spec: &StreamingDeploymentSpec, policy: &Policy) -> std::collections::BTreeMap<String, String> {
+    let millis = |text: &str| format!("{} ms", duration::parse(text).unwrap_or_default().as_millis());
+    let mut settings = spec.config.clone();
+    let mut set = |key: &str, value: String| drop(settings.insert(key.to_owned(), value));
+    set("execution.checkpointing.interval", millis(&spec.checkpoints.interval));
+    if policy.restart_enabled {
+        set("restart-strategy.type", "exponential-delay".into());
+        set("restart-strategy.exponential-delay.initial-backoff", millis(&spec.restart.initial_backoff));
+        set("restart-strategy.exponential-delay.max-backoff", millis(&spec.restart.max_backoff));
+        set("restart-strategy.exponential-delay.backoff-multiplier", "2".into());
+        if policy.max_attempts >= 0 {
+            set("restart-strategy.exponential-delay.attempts-before-reset-backoff", policy.max_attempts.to_string());
+        }
+    } else {
+        set("restart-strategy.type", "none".into());
+    }
+    settings
 }
 
 impl Policy {

@@ -7,8 +7,9 @@ use sluice_crds::{DeletionPolicy, Savepoint, SavepointPhase, SavepointStatus, St
 
 use super::conditions;
 use crate::capabilities;
-use crate::deployment::build::storage_path;
+use crate::deployment::build::{Owner, storage_path};
 use crate::deployment::duration;
+use crate::names;
 use crate::runtime_api::{JobInfo, RuntimeState, SavepointInfo, SavepointRequest, SavepointState};
 
 /// What a savepoint is of.
@@ -21,7 +22,7 @@ pub enum Target {
         deployment: Box<StreamingDeployment>,
         revision: i64,
         address: Option<String>,
-        job: Option<JobInfo>,
+        job: Option<Box<JobInfo>>,
     },
 }
 
@@ -100,10 +101,10 @@ fn decide_take(input: &Input, status: &mut SavepointStatus) -> Option<(String, S
         status.message = Some(if busy { "waits for the deployment's operation to end" } else { "waits for the job to run" }.to_owned());
         return None;
     };
-    let uid = deployment.metadata.uid.clone().unwrap_or_default();
+    let owner = Owner { name: deployment.name_any(), namespace: deployment.namespace().unwrap_or_default(), uid: String::new() };
     let tries = status.failures.unwrap_or(0);
     let attempt = if tries == 0 { String::new() } else { format!("-{}", tries + 1) };
-    let default = format!("{storage}/{uid}/savepoints/{name}{attempt}");
+    let default = format!("{storage}/{}/{name}{attempt}", names::state_folder(&owner, "savepoints"));
     let directory = spec.path.as_deref().map_or(default, |p| p.strip_prefix("file://").unwrap_or(p).to_owned());
     (status.phase, status.path, status.revision, status.message) =
         (SavepointPhase::InProgress, Some(directory.clone()), Some(revision), None);
@@ -145,12 +146,12 @@ mod tests {
     }
 
     fn target(state: Option<RuntimeState>, taken: Option<(&str, SavepointState)>) -> Target {
-        let deployment = serde_json::from_value(json!({"metadata": {"name": "job", "uid": "u"},
+        let deployment = serde_json::from_value(json!({"metadata": {"name": "job", "namespace": "ns"},
             "spec": {"sql": {"inline": "x"}, "storage": {"uri": "file:///state", "volumeClaim": {"size": "1Gi"}}}}))
         .unwrap();
         let savepoint =
             taken.map(|(d, state)| SavepointInfo { directory: d.into(), state, error: Some("disk full".into()), size_bytes: None });
-        let job = state.map(|state| JobInfo { state, savepoint, ..JobInfo::default() });
+        let job = state.map(|state| Box::new(JobInfo { state, savepoint, ..JobInfo::default() }));
         Target::Deployment { deployment: Box::new(deployment), revision: 3, address: Some("1.2.3.4:8081".into()), job }
     }
 
@@ -159,7 +160,7 @@ mod tests {
         use RuntimeState::{Initializing, Running};
         use SavepointPhase::{Completed, Failed, InProgress, Pending};
         let of = || json!({"deploymentRef": {"name": "job"}});
-        let path = "/state/u/savepoints/s";
+        let path = "/state/ns/job/savepoints/s";
         let progress =
             |failures: i32| json!({"phase": "InProgress", "path": path, "startedAt": "2026-01-01T00:00:00Z", "failures": failures});
         for (what, object, target, phase, asks, words) in [

@@ -88,7 +88,7 @@ async fn find(context: &Context, object: &Savepoint) -> Result<Target> {
     let ip = pods.items.iter().filter(|p| p.metadata.deletion_timestamp.is_none()).find_map(|p| p.status.as_ref()?.pod_ip.clone());
     let address = ip.map(|ip| if ip.contains(':') { format!("[{ip}]:{}", names::REST_PORT) } else { format!("{ip}:{}", names::REST_PORT) });
     let job = match &address {
-        Some(address) => context.runtime.job(address).await.ok(),
+        Some(address) => context.runtime.job(address).await.ok().map(Box::new),
         None => None,
     };
     Ok(Target::Deployment { deployment: Box::new(deployment), revision, address, job })

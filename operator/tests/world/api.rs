@@ -1,7 +1,7 @@
 //! An API server in memory: the few REST calls that the operator makes, with resource versions, server-side apply (simplified: one manager),
 //! the status subresource, finalizers, owner references and label selectors. It can "lose power" for the operator after any write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use http::{Method, Request, Response, StatusCode};
@@ -22,7 +22,8 @@ pub struct Store {
     pub now: Timestamp,
     /// Writes that changed something or tried to, as `PATCH services/x`.
     pub writes: Vec<String>,
-    pub reads: usize,
+    /// Verb and resource of every request, in the words of RBAC.
+    pub requests: BTreeSet<(String, String)>,
     pub events: Vec<(String, String)>,
     /// So many writes go through, then the operator is dead: every answer is lost.
     pub dies_after: Option<usize>,
@@ -254,11 +255,24 @@ impl FakeApi {
             return Err("the operator is dead".into());
         }
         let path = parse(uri).ok_or_else(|| format!("the fake does not know {uri}"))?;
+        let verb = match method.as_str() {
+            "GET" if path.key.2.is_empty() => "list",
+            "GET" => "get",
+            "POST" => "create",
+            "PUT" => "update",
+            "PATCH" => "patch",
+            _ => "delete",
+        };
+        let creates = verb == "patch" && path.sub.is_none() && !store.objects.contains_key(&path.key);
+        let resource = path.sub.as_ref().map_or(path.key.0.clone(), |sub| format!("{}/{sub}", path.key.0));
+        store.requests.insert((verb.into(), resource.clone()));
+        if creates {
+            store.requests.insert(("create".into(), resource));
+        }
         if let Some((_, _, code, message)) = store.refuse.clone().filter(|(m, plural, ..)| m == method && *plural == path.key.0) {
             return Ok(status(StatusCode::from_u16(code).unwrap(), "Forbidden", &message));
         }
         if method == Method::GET {
-            store.reads += 1;
             return Ok(match store.objects.get(&path.key) {
                 _ if path.key.2.is_empty() => (StatusCode::OK, store.list(&path)),
                 Some(object) => (StatusCode::OK, object.clone()),

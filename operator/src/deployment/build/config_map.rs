@@ -12,7 +12,6 @@ use crate::names;
 pub fn build(owner: &Owner, revision: &Revision) -> Child {
     let template = &revision.template;
     let mut config = template.config.clone();
-    config.insert("execution.checkpointing.interval".into(), template.checkpoint_interval.clone());
     config.insert("parallelism.default".into(), template.parallelism.to_string());
     // Only fields that every runtime knows: the image may be older than this operator.
     let deployment = json!({

@@ -153,9 +153,10 @@ fn args(owner: &Owner, template: &Template, purpose: &Purpose) -> Vec<String> {
     let mut args = vec!["run".into(), file, "--http".into(), format!("0.0.0.0:{}", names::REST_PORT)];
     if let Some(storage) = &template.storage {
         for (key, value) in [
-            // Names the job's place for state, and its transactions: another one for each state.
-            ("pipeline.name", format!("{}.{}.s{}", owner.namespace, owner.name, start.state_id)),
-            ("execution.checkpointing.dir", format!("{}/{}", storage.uri.trim_end_matches('/'), owner.uid)),
+            // The same for all starts: commit records in the consumer group are of a pipeline. Whether a start goes on from them or from the
+            // savepoint is told by the savepoint's path, which the records hold.
+            ("pipeline.name", format!("{}.{}", owner.namespace, owner.name)),
+            ("execution.checkpointing.dir", format!("{}/{}", storage.uri.trim_end_matches('/'), names::state_folder(owner, "checkpoints"))),
         ] {
             args.extend(["--set".into(), format!("{key}={value}")]);
         }

@@ -96,16 +96,25 @@ impl Plan<'_> {
             return Some(StartedFrom { state_id, path: None });
         }
         if let Some(path) = &from.path {
-            return Some(StartedFrom { state_id, path: Some(local(path)) });
+            return Some(StartedFrom { state_id, path: Some(self.unlike_the_last(local(path))) });
         }
         match &self.input.observed.restore {
-            Some(Ok(path)) => Some(StartedFrom { state_id, path: Some(local(path)) }),
+            Some(Ok(path)) => Some(StartedFrom { state_id, path: Some(self.unlike_the_last(local(path))) }),
             Some(Err(message)) => {
                 self.blocked = Some(Failure { reason: "SavepointNotFound".into(), message: message.clone() });
                 None
             }
             None => None,
         }
+    }
+
+    /// The runtime goes on from its last commit if that began with the same savepoint, and tells so by the text of the path. To start from it
+    /// once more is another text for the same folder.
+    fn unlike_the_last(&self, mut path: String) -> String {
+        if self.status.started_from.as_ref().and_then(|s| s.path.as_deref()) == Some(path.as_str()) {
+            path.push_str("/.");
+        }
+        path
     }
 
     fn begin_deploy(&mut self) {

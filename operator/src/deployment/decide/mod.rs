@@ -51,7 +51,7 @@ impl Input<'_> {
 pub enum Action {
     AddFinalizer,
     RemoveFinalizer,
-    CreateRevision(Revision),
+    CreateRevision(Box<Revision>),
     Apply(Box<Child>),
     /// Deletes a child, with what it owns.
     Delete(Kind, String),
@@ -162,7 +162,7 @@ impl<'a> Plan<'a> {
     /// A revision that is there, or that this decision makes.
     pub fn revision(&self, number: i64) -> Option<Revision> {
         let made = self.actions.iter().find_map(|a| match a {
-            Action::CreateRevision(r) if r.number == number => Some(r.clone()),
+            Action::CreateRevision(r) if r.number == number => Some(Revision::clone(r)),
             _ => None,
         });
         self.input.observed.revision(number).cloned().or(made)

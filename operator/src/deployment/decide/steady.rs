@@ -56,7 +56,8 @@ impl Plan<'_> {
         let failures = pod.restarts + 1;
         let why = if !policy.restart_enabled {
             Some("spec.restart.enabled is false")
-        } else if policy.max_attempts >= 0 && failures > policy.max_attempts {
+        } else if policy.max_attempts >= 0 && (ended.exit_code == 1 || failures > policy.max_attempts) {
+            // The runtime has tried as often; what else ends it (memory, signals) counts by pod.
             Some("spec.restart.maxAttempts is reached")
         } else {
             None

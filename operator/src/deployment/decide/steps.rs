@@ -36,7 +36,7 @@ impl Plan<'_> {
         }
         let template = self.input.valid.template.as_ref().ok().filter(|t| t.hash() == operation.hash)?;
         let revision = Revision::new(operation.revision, template, self.input.default_image);
-        self.actions.push(Action::CreateRevision(revision.clone()));
+        self.actions.push(Action::CreateRevision(Box::new(revision.clone())));
         Some(revision)
     }
 
@@ -207,7 +207,7 @@ impl Plan<'_> {
 
     fn savepoint_path(&self, revision: i64, name: &str) -> Option<String> {
         let storage = self.revision(revision)?.template.storage?;
-        Some(format!("{}/{}/savepoints/{name}", storage_path(&storage)?, self.input.owner.uid))
+        Some(format!("{}/{}/{name}", storage_path(&storage)?, names::state_folder(self.input.owner, "savepoints")))
     }
 
     /// Scales a revision to nothing and waits until its pods are gone.
@@ -289,8 +289,8 @@ impl Plan<'_> {
         let info = self.input.observed.info(revision.number);
         let finished = info.is_some_and(|i| i.state == RuntimeState::Finished) || self.ended_well(revision.number);
         let running = info.is_some_and(|i| i.state == RuntimeState::Running);
-        // A process that began with a checkpoint of its own has committed before: it must not be rolled back any more.
-        let committed = info.is_some_and(|i| i.commits > 0 || i.restored_from.as_deref().is_some_and(|p| Some(p) != start.path.as_deref()));
+        // Had it committed and then crashed unseen, a rollback with the same savepoint would go on from those commits: nothing is doubled.
+        let committed = info.is_some_and(|i| i.commits > 0);
         let since = operation.running_since.clone();
         if running && since.is_none() {
             let now = self.now();

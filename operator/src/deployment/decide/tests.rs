@@ -122,7 +122,12 @@ impl Scene {
 }
 
 fn taken(state: SavepointState) -> SavepointInfo {
-    SavepointInfo { directory: "/state/uid/savepoints/job-r1-upgrade-1".into(), state, error: Some("disk full".into()), size_bytes: None }
+    SavepointInfo {
+        directory: "/state/ns/job/savepoints/job-r1-upgrade-1".into(),
+        state,
+        error: Some("disk full".into()),
+        size_bytes: None,
+    }
 }
 
 fn savepoint(phase: sluice_crds::SavepointPhase) -> ObservedSavepoint {
@@ -200,6 +205,7 @@ fn phase_by_change_by_observation() {
             "failing, no restarts",
             Scene::new().with(|s| {
                 s.spec["restart"] = json!({"enabled": false});
+                s.observed.revisions = vec![revision(1, &s.spec)];
                 (s.observed.workloads[0].pods, s.observed.job) = (vec![ended(1, "boom")], None);
             }),
             "- Failed halted=Failed [job-r1=0]",
@@ -334,11 +340,6 @@ fn phase_by_change_by_observation() {
             Scene::upgrading(Step::Stabilize, 5).with(|s| info(s).commits = 1),
             "- Running [job-r2=1 delete:StatefulSet:job-r1]",
         ),
-        (
-            "restarted, and began with a checkpoint of its own",
-            Scene::upgrading(Step::Stabilize, 400).with(|s| info(s).restored_from = Some("/own".into())),
-            "- Running [job-r2=1 delete:StatefulSet:job-r1]",
-        ),
         ("too late", Scene::upgrading(Step::Stabilize, 301), "Rollback/Stop RollingBack rejected=DeadlineExceeded [job-r2=0]"),
         (
             "too late, no rollback",
@@ -436,4 +437,18 @@ fn history_is_bounded() {
     assert!(!line.contains("deleteSavepoint:s1") && !line.contains("deleteSavepoint:s2"), "of the user, and the newest: {line}");
     assert!(!line.contains("deleteSavepoint:s4"), "the running state began with it: {line}");
     assert_eq!(decision.status.phase, Some(Phase::Running));
+}
+
+#[test]
+fn the_same_savepoint_once_more_is_another_start() {
+    let mut restore = base_spec();
+    restore["restoreFrom"] = json!({"path": "file:///a", "nonce": 2});
+    let start = |last: &str| {
+        let last = StartedFrom { state_id: 4, path: Some(last.into()) };
+        let scene = Scene::new().with(|s| (s.spec, s.status.started_from) = (restore.clone(), Some(last)));
+        scene.decide().status.operation.unwrap().start.unwrap()
+    };
+    assert_eq!(start("/b"), StartedFrom { state_id: 5, path: Some("/a".into()) });
+    assert_eq!(start("/a").path.as_deref(), Some("/a/."), "the same folder, and another text");
+    assert_eq!(start("/a/.").path.as_deref(), Some("/a"));
 }

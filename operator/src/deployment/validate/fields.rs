@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use sluice_crds::{OnDelete, Restart, StreamingDeploymentSpec, Upgrade, UpgradeMode};
+use sluice_crds::{OnDelete, StreamingDeploymentSpec, UpgradeMode};
 
 use super::{FieldError, Policy};
 use crate::capabilities as can;
@@ -64,16 +64,13 @@ impl Check<'_> {
     pub fn policy(&mut self) -> Policy {
         let spec = self.spec;
         let (upgrade, restart) = (&spec.upgrade, &spec.restart);
-        let defaults = (Upgrade::default(), Restart::default());
-        let waits = "waits between restarts are the kubelet's in this version (10 s, doubling to 5 min): remove this field";
-        self.only_default(
-            can::RESTART_STRATEGY,
-            "spec.restart.initialBackoff",
-            &restart.initial_backoff,
-            &defaults.1.initial_backoff,
-            waits,
-        );
-        self.only_default(can::RESTART_STRATEGY, "spec.restart.maxBackoff", &restart.max_backoff, &defaults.1.max_backoff, waits);
+        for (path, text) in [("spec.restart.initialBackoff", &restart.initial_backoff), ("spec.restart.maxBackoff", &restart.max_backoff)] {
+            self.duration(path, text, "1s");
+        }
+        if upgrade.mode == UpgradeMode::Stateless && spec.storage.is_some() && !can::EMPTY_STARTS {
+            let message = "this version of the runtime goes on from the last commit if there is one: remove spec.storage, or use LastState";
+            self.unsupported("spec.upgrade.mode", message);
+        }
         let timeout = "this version of the runtime has no timeout for checkpoints: remove this field";
         self.only_default(can::CHECKPOINT_TIMEOUT, "spec.checkpoints.timeout", &spec.checkpoints.timeout, &"10m".to_owned(), timeout);
         if upgrade.max_checkpoint_age.is_some() && upgrade.mode != UpgradeMode::LastState {
@@ -116,13 +113,20 @@ impl Check<'_> {
             if given.iter().filter(|g| **g).count() != 1 {
                 self.error("spec.restoreFrom", "exactly one of savepointRef, path and empty is needed");
             }
+            if from.empty.is_some() && from.nonce != 0 && !can::EMPTY_STARTS {
+                let message =
+                    "this version of the runtime goes on from the last commit if there is one: it cannot start again from nothing";
+                self.unsupported("spec.restoreFrom.empty", message);
+            }
         }
     }
 
     pub fn parallelism(&mut self) {
         let parallelism = self.spec.parallelism.unwrap_or(1);
-        if parallelism < 1 || parallelism > 32767 {
-            self.error("spec.parallelism", "must be from 1 to 32767");
+        if parallelism < 1 {
+            self.error("spec.parallelism", "must be 1 or more");
+        } else if parallelism > can::MOST_TASKS {
+            self.unsupported("spec.parallelism", format!("is at most {} in this version", can::MOST_TASKS));
         } else if parallelism > self.spec.max_parallelism {
             self.error("spec.parallelism", format!("may be at most spec.maxParallelism, which is {}", self.spec.max_parallelism));
         }
@@ -216,6 +220,9 @@ impl Check<'_> {
             if spec.config.contains_key(*key) {
                 self.error(&format!("spec.config['{key}']"), *instead);
             }
+        }
+        if let Some(key) = spec.config.keys().find(|k| k.starts_with("restart-strategy")) {
+            self.error(&format!("spec.config['{key}']"), "use spec.restart");
         }
         for name in spec.variables.keys() {
             let plain = name.chars().enumerate().all(|(i, c)| c == '_' || c.is_ascii_alphabetic() || (i > 0 && c.is_ascii_digit()));

@@ -22,9 +22,13 @@ fn judge(extra: &Value) -> Validated {
 #[test]
 fn a_plain_spec_is_accepted() {
     let valid = judge(&json!({"parallelism": 4, "restoreFrom": {"path": "/s", "nonce": 2}, "restartNonce": 1, "image": "i"}));
-    let template = valid.template.unwrap();
+    let template = valid.template.clone().unwrap();
     assert_eq!((template.parallelism, template.restore_nonce, template.restart_nonce), (4, 2, Some(1)));
     assert_eq!(valid.policy.ready_timeout.as_secs(), 300);
+    assert_eq!(template.config["execution.checkpointing.interval"], "1000 ms");
+    assert_eq!(template.config["restart-strategy.exponential-delay.max-backoff"], "120000 ms");
+    let never = judge(&json!({"restart": {"enabled": false}})).template.unwrap();
+    assert_eq!(never.config["restart-strategy.type"], "none");
     assert!(judge(&json!({"storage": null, "upgrade": {"mode": "Stateless"}})).template.is_ok());
 }
 
@@ -58,7 +62,11 @@ fn each_rule_names_field_and_reason() {
             "needs spec.storage",
             "Invalid",
         ),
-        (json!({"parallelism": 0}), "spec.parallelism", "from 1", "Invalid"),
+        (json!({"parallelism": 0}), "spec.parallelism", "1 or more", "Invalid"),
+        (json!({"parallelism": 65}), "spec.parallelism", "at most 64", "NotSupported"),
+        (json!({"upgrade": {"mode": "Stateless"}}), "spec.upgrade.mode", "last commit", "NotSupported"),
+        (json!({"restoreFrom": {"empty": {}, "nonce": 1}}), "spec.restoreFrom.empty", "last commit", "NotSupported"),
+        (json!({"config": {"restart-strategy.type": "none"}}), "spec.config['restart-strategy.type']", "spec.restart", "Invalid"),
         (json!({"parallelism": 9, "maxParallelism": 8}), "spec.parallelism", "at most", "Invalid"),
         (json!({"workers": {"replicas": 2}}), "spec.workers.replicas", "one pod", "NotSupported"),
         (json!({"workers": {"resources": {"limits": {"cpu": "a lot"}}}}), "spec.workers.resources.limits.cpu", "quantity", "Invalid"),
@@ -77,7 +85,7 @@ fn each_rule_names_field_and_reason() {
         (json!({"savepoints": {"maxAge": "1 day"}}), "spec.savepoints.maxAge", "no duration", "Invalid"),
         (json!({"upgrade": {"readyTimeout": "soon"}}), "spec.upgrade.readyTimeout", "no duration", "Invalid"),
         (json!({"upgrade": {"maxCheckpointAge": "1m"}}), "spec.upgrade.maxCheckpointAge", "LastState", "Invalid"),
-        (json!({"restart": {"maxBackoff": "9m"}}), "spec.restart.maxBackoff", "kubelet", "NotSupported"),
+        (json!({"restart": {"maxBackoff": "9"}}), "spec.restart.maxBackoff", "no duration", "Invalid"),
         (json!({"checkpoints": {"timeout": "9m"}}), "spec.checkpoints.timeout", "no timeout", "NotSupported"),
         (json!({"checkpoints": {"interval": "0s"}}), "spec.checkpoints.interval", "10ms", "Invalid"),
     ] {

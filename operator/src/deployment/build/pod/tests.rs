@@ -9,7 +9,7 @@ fn owner() -> Owner {
 }
 
 fn revision(extra: serde_json::Value) -> Revision {
-    let mut value = json!({"image": "sluice:1", "sql": "INSERT INTO a SELECT 1", "parallelism": 1, "checkpointInterval": "1s",
+    let mut value = json!({"image": "sluice:1", "sql": "INSERT INTO a SELECT 1", "parallelism": 1, "config": {"execution.checkpointing.interval": "1000 ms"},
         "storage": {"uri": "file:///state/", "volumeClaim": {"size": "1Gi"}}});
     value.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     let template: Template = serde_json::from_value(value).unwrap();
@@ -44,8 +44,8 @@ fn arguments_say_where_state_is_and_begins() {
     let spec = pod(&revision(json!({})), &start);
     assert_eq!(
         spec.containers[0].args.clone().unwrap().join(" "),
-        "run /etc/sluice/job/deployment.yaml --http 0.0.0.0:8081 --set pipeline.name=ns.job.s3 \
-         --set execution.checkpointing.dir=file:///state/uid --restore-from /state/uid/savepoints/a --allow-non-restored-state"
+        "run /etc/sluice/job/deployment.yaml --http 0.0.0.0:8081 --set pipeline.name=ns.job \
+         --set execution.checkpointing.dir=file:///state/ns/job/checkpoints --restore-from /state/uid/savepoints/a --allow-non-restored-state"
     );
     let mounts = spec.containers[0].volume_mounts.clone().unwrap();
     assert_eq!(mounts.iter().find(|m| m.name == "state").unwrap().mount_path, "/state");
@@ -131,5 +131,5 @@ fn children_are_sealed_and_owned() {
     let yaml = children.iter().find(|c| c.kind == build::Kind::ConfigMap).unwrap().object["data"]["deployment.yaml"].as_str().unwrap();
     let read: sluice_crds::StreamingDeployment = serde_yaml::from_str(yaml).unwrap();
     assert_eq!(read.spec.sql.inline.as_deref(), Some("INSERT INTO a SELECT 1"));
-    assert_eq!(read.spec.config["execution.checkpointing.interval"], "1s");
+    assert_eq!(read.spec.config["execution.checkpointing.interval"], "1000 ms");
 }
