@@ -5,7 +5,7 @@ use std::path::Path;
 use sluice_batch::{Error, Result};
 use sluice_plan::{Graph, PlanOptions};
 use sluice_sql::ast::{ObjectKind, Statement};
-use sluice_sql::bind::{bind_insert, bind_query};
+use sluice_sql::bind::{bind_insert, bind_query, table_schema, view_schema};
 use sluice_sql::catalog::Catalog;
 use sluice_sql::parser;
 use sluice_sql::relation::BoundStatement;
@@ -137,8 +137,21 @@ impl Preparer<'_> {
             }
             _ => {
                 self.catalog.apply(&statement)?;
+                self.check_declared(&statement)?;
             }
         }
+        Ok(())
+    }
+
+    /// What a declaration says of columns must hold before anything uses it; its connector is looked at when it is used (as in Flink).
+    fn check_declared(&self, statement: &Statement) -> Result<()> {
+        let (table, view) = match statement {
+            Statement::CreateTable(create) => (self.catalog.tables.get(create.name.object()), None),
+            Statement::CreateView(create) => (None, self.catalog.views.get(create.name.object())),
+            _ => (None, None),
+        };
+        table.map(|t| table_schema(t, &self.catalog)).transpose()?;
+        view.map(|v| view_schema(v, &self.catalog).map_err(|e| e.context(format!("view '{}'", v.name)))).transpose()?;
         Ok(())
     }
 
@@ -199,5 +212,29 @@ impl Preparer<'_> {
             BoundStatement::Select { query } => Ok(query.schema.iter().map(|c| format!("{} {}\n", c.name, c.ty)).collect()),
             BoundStatement::Insert { .. } => Err(Error::plan(format!("'{name}' is not a query"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn declarations_are_checked_where_they_stand() {
+        let table = "CREATE TABLE t (a INT) WITH ('connector' = 'datagen');\n";
+        for (sql, message, column) in [
+            ("CREATE VIEW v AS SELECT nope FROM t;", "Column 'nope' not found", 25),
+            ("CREATE VIEW v (x, y) AS SELECT a FROM t;", "names 2 columns", 16),
+            ("CREATE VIEW v AS SELECT * FROM v;", "refers to itself", 32),
+            ("CREATE TABLE c (a INT, b AS a + nope) WITH ('connector' = 'datagen');", "Column 'nope' not found", 33),
+            ("CREATE TABLE c (a INT, WATERMARK FOR a AS a) WITH ('connector' = 'datagen');", "expected TIMESTAMP(3)", 38),
+        ] {
+            let error = prepare(&format!("{table}{sql}"), &[], &Args::default()).err().unwrap();
+            assert!(error.message().contains(message), "{sql}: {error}");
+            assert_eq!((error.span().line, error.span().column), (2, column), "{sql}: {error}");
+        }
+        // a connector that is not there matters only to those who use the table
+        assert!(prepare("CREATE TABLE s (a INT) WITH ('connector' = 'slack');", &[], &Args::default()).unwrap().is_empty());
     }
 }

@@ -66,11 +66,11 @@ impl Dataset {
         Pace { rate, history: Duration::from_secs(history) }
     }
 
-    /// A generator of the data set.
-    pub fn generator(self) -> Box<dyn Generator> {
+    /// A generator of the data set for so many records a second (0: as fast as possible).
+    pub fn generator(self, rate: u64) -> Box<dyn Generator> {
         match self {
             Self::Sales => Box::new(sales::Sales),
-            Self::Pizza => Box::new(pizza::Pizza::default()),
+            Self::Pizza => Box::new(pizza::Pizza::new(rate)),
             Self::Cpu => Box::new(cpu::Cpu),
             Self::Clicks => Box::new(clicks::Clicks),
         }
@@ -133,7 +133,7 @@ mod tests {
             (Dataset::Pizza, vec!["id", "shop", "name", "phoneNumber", "address", "pizzas"]),
             (Dataset::Cpu, vec!["hostname", "cpu", "usage", "occurred_at"]),
         ] {
-            let (mut random, mut generator) = (StdRng::seed_from_u64(1), dataset.generator());
+            let (mut random, mut generator) = (StdRng::seed_from_u64(1), dataset.generator(0));
             for _ in 0..100 {
                 let mut out = vec![];
                 generator.next(&mut random, 1_700_000_000_000, &mut out);
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn some_sales_are_unusual() {
-        let (mut random, mut generator) = (StdRng::seed_from_u64(1), Dataset::Sales.generator());
+        let (mut random, mut generator) = (StdRng::seed_from_u64(1), Dataset::Sales.generator(0));
         let mut unusual = 0;
         for _ in 0..10_000 {
             let mut out = vec![];

@@ -8,9 +8,22 @@ use sluice_batch::Millis;
 
 use super::Generator;
 
-#[derive(Default)]
 pub struct Pizza {
     id: u32,
+    /// Orders a second; 0 counts as 100.
+    rate: u64,
+}
+
+impl Pizza {
+    pub fn new(rate: u64) -> Self {
+        Self { id: 0, rate: if rate == 0 { 100 } else { rate } }
+    }
+
+    /// When in the wave this order comes, by the rate: the clock would make other data of the same seed. The first one comes when there is
+    /// some fruit already.
+    fn when(&self) -> Millis {
+        WAVE / 3 + i64::try_from(u64::from(self.id) * 1000 / self.rate).unwrap_or(0)
+    }
 }
 
 const SHOPS: &[&str] = &[
@@ -49,8 +62,8 @@ const GOOD: usize = 10;
 /// Within this time the taste for fruit grows, and at its end breaks off, so that there are trends to find.
 const WAVE: Millis = 30_000;
 
-fn topping(random: &mut StdRng, now: Millis) -> &'static str {
-    let phase = now.rem_euclid(WAVE) as f64 / WAVE as f64;
+fn topping(random: &mut StdRng, when: Millis) -> &'static str {
+    let phase = when.rem_euclid(WAVE) as f64 / WAVE as f64;
     let daring = (phase * 1.2).min((1.0 - phase) * 6.0).clamp(0.0, 1.0);
     let menu = if random.random_bool(daring) { TOPPINGS } else { &TOPPINGS[..GOOD] };
     pick(random, menu)
@@ -62,10 +75,10 @@ impl Generator for Pizza {
     }
 
     fn next(&mut self, random: &mut StdRng, now: Millis, out: &mut Vec<u8>) -> Option<String> {
-        let shop = pick(random, SHOPS);
+        let (shop, when) = (pick(random, SHOPS), self.when());
         let pizzas: Vec<Value> = (0..random.random_range(1..=10))
             .map(|_| {
-                let toppings: Vec<&str> = (0..random.random_range(0..=5)).map(|_| topping(random, now)).collect();
+                let toppings: Vec<&str> = (0..random.random_range(0..=5)).map(|_| topping(random, when)).collect();
                 json!({"pizzaName": pick(random, PIZZAS), "additionalToppings": toppings})
             })
             .collect();
@@ -86,9 +99,22 @@ impl Generator for Pizza {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use rand::SeedableRng;
 
     use super::*;
+
+    #[test]
+    fn the_clock_changes_nothing_but_the_timestamp() {
+        let orders = |now: Millis| {
+            let (mut random, mut pizza, mut out) = (StdRng::seed_from_u64(1), Pizza::new(10), vec![]);
+            (0..300).for_each(|i| drop(pizza.next(&mut random, now + i * 77, &mut out)));
+            let text = String::from_utf8(out).unwrap();
+            let orders = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+            orders.map(|o| o.unwrap()).map(|mut o| o.as_object_mut().unwrap().remove("timestamp").map(|_| o)).collect::<Vec<_>>()
+        };
+        assert_eq!(orders(0), orders(1_700_000_012_345));
+    }
 
     #[test]
     fn fruit_comes_and_goes() {

@@ -58,7 +58,7 @@ impl ProducerContext for Deliveries {
 /// # Errors
 /// If the registry or the broker refuses.
 pub fn produce(dataset: Dataset, target: &Target, stop: &AtomicBool) -> Result<u64> {
-    let mut generator = dataset.generator();
+    let mut generator = dataset.generator(target.rate);
     let prefix = wire_prefix(generator.as_ref(), target)?;
     let producer = connect(target, stop)?;
     let (mut random, mut value) = (StdRng::seed_from_u64(target.seed), Vec::new());
