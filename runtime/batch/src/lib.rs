@@ -7,6 +7,7 @@
 pub mod aggregate;
 pub mod algebra;
 pub mod batch;
+pub mod calendar;
 pub mod datum;
 pub mod duration;
 pub mod error;

@@ -1,45 +1,10 @@
 //! Values as text: how Java and Flink write dates, times, decimals and floating point numbers, and how they read them.
 
 use sluice_batch::TypeKind;
+use sluice_batch::calendar::{civil_from_days, valid_date};
 
 pub(crate) const MILLIS_PER_DAY: i64 = 86_400_000;
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
-
-/// Days from 1970-01-01 to a date of the proleptic Gregorian calendar.
-pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let y = if month <= 2 { year - 1 } else { year };
-    let era = y.div_euclid(400);
-    let year_of_era = y.rem_euclid(400);
-    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
-}
-
-/// Year, month and day of a number of days since 1970-01-01.
-pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
-}
-
-fn days_in_month(year: i64, month: i64) -> i64 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-fn valid_date(year: i64, month: i64, day: i64) -> Option<i32> {
-    let ok = (1..=12).contains(&month) && day >= 1 && day <= days_in_month(year, month);
-    if ok { i32::try_from(days_from_civil(year, month, day)).ok() } else { None }
-}
 
 #[inline]
 fn two(b: &[u8], at: usize) -> Option<i64> {
@@ -73,7 +38,7 @@ fn date_prefix(b: &[u8]) -> Option<(i32, usize)> {
     if b.get(at) != Some(&b'-') || b.get(at + 3) != Some(&b'-') {
         return None;
     }
-    Some((valid_date(sign * year, two(b, at + 1)?, two(b, at + 4)?)?, at + 6))
+    Some((valid_date(sign * year, two(b, at + 1)? as u32, two(b, at + 4)? as u32)?, at + 6))
 }
 
 /// `HH:mm:ss[.fraction]` at the start of a text: nanoseconds of the day and the text's length. ISO leaves out seconds if `seconds_optional`.
@@ -112,7 +77,7 @@ pub(crate) fn parse_sql_date(b: &[u8]) -> Option<i32> {
     let (day, d) = digits(b, n + m + 2, 2);
     let separators = b.get(n) == Some(&b'-') && b.get(n + 1 + m) == Some(&b'-');
     let ok = n == 4 && m > 0 && d > 0 && separators && n + m + d + 2 == b.len();
-    if ok { valid_date(year, month, day) } else { None }
+    if ok { valid_date(year, month as u32, day as u32) } else { None }
 }
 
 /// TIME: milliseconds of the day, cut to the precision.
@@ -184,9 +149,9 @@ pub(crate) fn write_date(out: &mut Vec<u8>, days: i64) {
     }
     push_padded(out, year.abs(), 4);
     out.push(b'-');
-    push_padded(out, month, 2);
+    push_padded(out, i64::from(month), 2);
     out.push(b'-');
-    push_padded(out, day, 2);
+    push_padded(out, i64::from(day), 2);
 }
 
 /// `HH:mm:ss` and the fraction without trailing zeros.

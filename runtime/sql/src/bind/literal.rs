@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluice_batch::{Datum, Error, Expr, Result, Span, TypeKind};
+use sluice_batch::{Datum, Error, Expr, Result, Span, TypeKind, calendar};
 
 use crate::ast::Literal;
 
@@ -76,24 +76,8 @@ fn timestamp(text: &str) -> Option<Expr> {
 fn parse_date(text: &str) -> Option<i32> {
     let mut parts = text.splitn(3, '-');
     let (y, m, d) = (parts.next()?, parts.next()?, parts.next()?);
-    let (y, m, d) = (y.parse::<i64>().ok()?, m.parse::<i64>().ok()?, d.parse::<i64>().ok()?);
-    let leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
-    let length = match m {
-        2 => 28 + i64::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return None,
-    };
-    if !(1..=length).contains(&d) || !(0..=9999).contains(&y) {
-        return None;
-    }
-    // Howard Hinnant's days_from_civil.
-    let y = if m <= 2 { y - 1 } else { y };
-    let era = y.div_euclid(400);
-    let year_of_era = y.rem_euclid(400);
-    let day_of_year = (153 * (if m > 2 { m - 3 } else { m + 9 }) + 2) / 5 + d - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    i32::try_from(era * 146_097 + day_of_era - 719_468).ok()
+    let (y, m, d) = (y.parse::<i64>().ok()?, m.parse::<u32>().ok()?, d.parse::<u32>().ok()?);
+    if (0..=9999).contains(&y) { calendar::valid_date(y, m, d) } else { None }
 }
 
 /// Nanoseconds of the day, and how many digits of a second were written.
