@@ -43,63 +43,15 @@ fn relation(rel: Rel) -> Rel {
 
 /// Applies `f` to every direct input.
 pub(crate) fn map_inputs(mut rel: Rel, f: &mut dyn FnMut(Rel) -> Rel) -> Rel {
-    for input in inputs_mut(&mut rel) {
+    for input in rel.inputs_mut() {
         let old = std::mem::replace(input, placeholder());
         *input = f(old);
-    }
-    if let RelKind::Shared { input, .. } = &mut rel.kind {
-        *input = std::sync::Arc::new(f((**input).clone()));
     }
     rel
 }
 
 pub(crate) fn placeholder() -> Rel {
     Rel { kind: RelKind::Values { rows: vec![] }, schema: Schema::default(), span: sluice_batch::Span::NONE }
-}
-
-/// The direct inputs, but for those of [`RelKind::Shared`].
-fn inputs_mut(rel: &mut Rel) -> Vec<&mut Rel> {
-    match &mut rel.kind {
-        RelKind::Scan { .. } | RelKind::Values { .. } | RelKind::Shared { .. } => vec![],
-        RelKind::Watermark { input, .. }
-        | RelKind::Project { input, .. }
-        | RelKind::Filter { input, .. }
-        | RelKind::Unnest { input, .. }
-        | RelKind::Aggregate { input, .. }
-        | RelKind::WindowTvf { input, .. }
-        | RelKind::GroupWindow { input, .. }
-        | RelKind::Over { input, .. }
-        | RelKind::Sort { input, .. }
-        | RelKind::Distinct { input }
-        | RelKind::MatchRecognize { input, .. } => vec![input],
-        RelKind::Join { left, right, .. } | RelKind::TemporalJoin { left, right, .. } | RelKind::SetOperation { left, right, .. } => {
-            vec![left, right]
-        }
-        RelKind::Union { inputs } | RelKind::TableFunction { inputs, .. } => inputs.iter_mut().collect(),
-    }
-}
-
-/// The direct inputs.
-pub(crate) fn inputs(rel: &Rel) -> Vec<&Rel> {
-    match &rel.kind {
-        RelKind::Scan { .. } | RelKind::Values { .. } => vec![],
-        RelKind::Shared { input, .. } => vec![input],
-        RelKind::Watermark { input, .. }
-        | RelKind::Project { input, .. }
-        | RelKind::Filter { input, .. }
-        | RelKind::Unnest { input, .. }
-        | RelKind::Aggregate { input, .. }
-        | RelKind::WindowTvf { input, .. }
-        | RelKind::GroupWindow { input, .. }
-        | RelKind::Over { input, .. }
-        | RelKind::Sort { input, .. }
-        | RelKind::Distinct { input }
-        | RelKind::MatchRecognize { input, .. } => vec![input],
-        RelKind::Join { left, right, .. } | RelKind::TemporalJoin { left, right, .. } | RelKind::SetOperation { left, right, .. } => {
-            vec![left, right]
-        }
-        RelKind::Union { inputs } | RelKind::TableFunction { inputs, .. } => inputs.iter().collect(),
-    }
 }
 
 /// `expr` over a projection as an expression over the projection's input.

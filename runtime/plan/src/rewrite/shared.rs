@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use sluice_sql::relation::{Rel, RelKind};
 
-use super::{inputs, map_inputs};
+use super::map_inputs;
 
 pub(super) fn inline(rel: Rel) -> Rel {
     let mut uses = HashMap::new();
@@ -21,7 +21,7 @@ fn count(rel: &Rel, uses: &mut HashMap<usize, usize>) {
             return;
         }
     }
-    inputs(rel).into_iter().for_each(|i| count(i, uses));
+    rel.inputs().into_iter().for_each(|i| count(i, uses));
 }
 
 fn replace(rel: Rel, uses: &HashMap<usize, usize>) -> Rel {
@@ -39,5 +39,5 @@ fn is_stateless(rel: &Rel) -> bool {
         RelKind::Union { .. } => true,
         _ => false,
     };
-    here && inputs(rel).into_iter().all(is_stateless)
+    here && rel.inputs().into_iter().all(is_stateless)
 }

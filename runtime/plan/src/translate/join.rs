@@ -305,5 +305,5 @@ fn check_tables(rel: &Rel) -> Result<()> {
     if let RelKind::Scan { table, hints, .. } = &rel.kind {
         sluice_connect::source_info(&super::scan::table_spec(table, hints))?;
     }
-    crate::rewrite::inputs(rel).into_iter().try_for_each(check_tables)
+    rel.inputs().into_iter().try_for_each(check_tables)
 }

@@ -174,7 +174,7 @@ impl Planner<'_> {
 fn scans_on_event(rel: &Rel) -> bool {
     match &rel.kind {
         RelKind::Scan { table, .. } => table.option("scan.watermark.emit.strategy") == Some("on-event"),
-        _ => crate::rewrite::inputs(rel).into_iter().any(scans_on_event),
+        _ => rel.inputs().into_iter().any(scans_on_event),
     }
 }
 
