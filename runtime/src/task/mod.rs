@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sluice_batch::{ErrorKind, EvalContext, Result, WATERMARK_MAX};
-use sluice_connect::{Malformed, ScanRequest, Source, SourceEvent};
+use sluice_batch::{ErrorKind, EvalContext, Result};
+use sluice_connect::{Malformed, ScanRequest, Share, Source, SourceEvent};
 use sluice_plan::{Graph, NodeKind};
 use sluice_state::Savepoint;
 
@@ -139,7 +139,7 @@ fn alone(
     let context = EvalContext { time_zone: options.time_zone, now: clock.now(), ..EvalContext::default() };
     let transactions = recover::open_transactions(graph, options)?;
     let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), &transactions, &|_| true)?;
-    let mut inputs = open_sources(graph, recover::group(graph, options, &transactions))?;
+    let mut inputs = open_sources(graph, Share::ALL, recover::group(graph, options, &transactions), &mut pipeline)?;
     let part = Part { pipeline: &mut pipeline, inputs: &mut inputs };
     let (mut committer, restored) = recover::find(graph, options, &mut [part], &transactions)?;
     if let Some(state) = &restored {
@@ -219,14 +219,17 @@ fn report(inputs: &[Input], stats: &Stats) {
     stats.set_malformed(inputs.iter().map(|i| i.source.malformed()).fold(Malformed::default(), add));
 }
 
-/// `group`: of Kafka sources that name none.
-fn open_sources(graph: &Graph, group: Option<String>) -> Result<Vec<Input>> {
+/// Opens what a task reads of the sources; those that it has no share in end at once. `group`: of Kafka sources that name none.
+fn open_sources(graph: &Graph, share: Share, group: Option<String>, pipeline: &mut Pipeline) -> Result<Vec<Input>> {
     let mut inputs = Vec::new();
     for (node, n) in graph.nodes.iter().enumerate() {
-        if let NodeKind::Source { table, request } = &n.kind {
-            let request = ScanRequest { group: group.clone(), ..request.clone() };
+        let NodeKind::Source { table, request } = &n.kind else { continue };
+        if sluice_connect::has_share(table, share)? {
+            let request = ScanRequest { share, group: group.clone(), ..request.clone() };
             let source = sluice_connect::open_source(table, &request)?;
             inputs.push(Input { node, identity: n.properties.identity.clone(), source, ended: false });
+        } else {
+            pipeline.end(node)?;
         }
     }
     Ok(inputs)
@@ -265,8 +268,7 @@ fn handle(input: &mut Input, pipeline: &mut Pipeline, wait: Duration, now: i64, 
         SourceEvent::End => {
             input.ended = true;
             if end_time {
-                pipeline.end_of_input(input.node)?;
-                pipeline.watermark(input.node, WATERMARK_MAX)?;
+                pipeline.end(input.node)?;
             }
         }
     }
@@ -276,6 +278,5 @@ fn handle(input: &mut Input, pipeline: &mut Pipeline, wait: Duration, now: i64, 
 /// Ends a source where it is, and its time.
 fn drain(input: &mut Input, pipeline: &mut Pipeline) -> Result<()> {
     input.ended = true;
-    pipeline.end_of_input(input.node)?;
-    pipeline.watermark(input.node, WATERMARK_MAX)
+    pipeline.end(input.node)
 }

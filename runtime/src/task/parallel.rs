@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use sluice_batch::{Error, EvalContext, Millis, Result, WATERMARK_MAX};
+use sluice_batch::{Error, EvalContext, Millis, Result};
 use sluice_connect::{Share, Transactions};
 use sluice_operators::shard::SHARDS;
-use sluice_plan::{Distributed, Distribution, Graph, NodeKind};
+use sluice_plan::{Distributed, Distribution, Graph};
 
 use super::clock::Clock;
 use super::commit::Committer;
@@ -22,7 +22,7 @@ use super::exchange::{Inlet, Message, Network, Outlet, Time};
 use super::pipeline::{Client, NoClient, Pipeline};
 use super::requests::Request;
 use super::stats::Stats;
-use super::{Ended, IDLE_POLL, Input, JobOptions, Part, TICK, drain, handle, recover, report, snapshot};
+use super::{Ended, IDLE_POLL, Input, JobOptions, Part, TICK, drain, handle, open_sources, recover, report, snapshot};
 
 /// How long a task with exchanges waits for news before it asks its sources again.
 const WAIT: Duration = Duration::from_millis(5);
@@ -310,20 +310,7 @@ impl<'a> Task<'a> {
         let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), transactions, &runs)?;
         let tasks = options.parallelism;
         let (receiving, sends) = connect(graph, distributed, &mut pipeline, index, tasks, &link.network)?;
-        let mut inputs = vec![];
-        let share = Share { task: index, tasks };
-        let group = recover::group(graph, options, transactions);
-        for (node, n) in graph.nodes.iter().enumerate() {
-            let NodeKind::Source { table, request } = &n.kind else { continue };
-            if sluice_connect::has_share(table, share)? {
-                let request = sluice_connect::ScanRequest { share, group: group.clone(), ..request.clone() };
-                let source = sluice_connect::open_source(table, &request)?;
-                inputs.push(Input { node, identity: n.properties.identity.clone(), source, ended: false });
-            } else {
-                pipeline.end_of_input(node)?;
-                pipeline.watermark(node, WATERMARK_MAX)?;
-            }
-        }
+        let inputs = open_sources(graph, Share { task: index, tasks }, recover::group(graph, options, transactions), &mut pipeline)?;
         Ok(Self {
             index,
             link,
@@ -404,10 +391,7 @@ impl<'a> Task<'a> {
                     Time::Same => continue,
                     Time::Watermark(watermark) => self.pipeline.watermark(entry, watermark)?,
                     Time::Idle => self.pipeline.idle(entry)?,
-                    Time::End => {
-                        self.pipeline.end_of_input(entry)?;
-                        self.pipeline.watermark(entry, WATERMARK_MAX)?;
-                    }
+                    Time::End => self.pipeline.end(entry)?,
                 },
             }
             self.flush();

@@ -164,8 +164,7 @@ impl Pipeline {
                 if !given(&node.properties.identity) {
                     self.rows(at, batch.clone())?;
                 }
-                self.end_of_input(at)?;
-                self.watermark(at, WATERMARK_MAX)?;
+                self.end(at)?;
             }
         }
         Ok(())
@@ -256,8 +255,14 @@ impl Pipeline {
         self.forward_idle(entry)
     }
 
+    /// An entry has given its last row, and its time is over.
+    pub fn end(&mut self, entry: usize) -> Result<()> {
+        self.end_of_input(entry)?;
+        self.watermark(entry, WATERMARK_MAX)
+    }
+
     /// A stage has given its last row. That of an operator follows when its time has reached the end.
-    pub fn end_of_input(&mut self, entry: usize) -> Result<()> {
+    fn end_of_input(&mut self, entry: usize) -> Result<()> {
         for (stage, port) in self.stages[entry].consumers.clone() {
             self.call(stage, |op, out| op.end_of_input(port, out))?;
         }
