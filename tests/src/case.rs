@@ -230,7 +230,7 @@ impl Case {
             let changes = String::from_utf8_lossy(&output.stdout);
             return Ok(changes.lines().filter(|l| l.starts_with('{')).map(|l| change(l, &texts)).collect());
         }
-        Ok(reader.read(reader.available()).into_iter().map(|r| record(services, r)).collect())
+        Ok(reader.read(reader.available()).into_iter().map(record).collect())
     }
 }
 
@@ -336,8 +336,7 @@ fn iso_text(text: &str) -> Option<String> {
     Some(format!("{}{zone}", body.replacen(' ', "T", 1)))
 }
 
-fn record(services: &Services, read: Read) -> Value {
-    let _ = services;
+fn record(read: Read) -> Value {
     let text = |bytes: Option<Vec<u8>>| bytes.map(|b| String::from_utf8_lossy(&b).into_owned());
     let mut record = json!({"topic": read.topic, "key": text(read.key), "value": text(read.value)});
     if !read.headers.is_empty() {
