@@ -13,7 +13,40 @@ use arrow::datatypes::{
 };
 use sluice_batch::datum::map_array;
 use sluice_batch::types::row_fields;
-use sluice_batch::{Error, Result, SqlType, TypeKind};
+use sluice_batch::{Error, Result, RowKind, SqlType, TypeKind};
+
+/// The columns of insert-only formats under construction, whole rows at a time.
+pub(crate) struct Rows {
+    pub columns: Vec<Column>,
+    rows: usize,
+}
+
+impl Rows {
+    pub fn new(columns: Vec<Column>) -> Self {
+        Self { columns, rows: 0 }
+    }
+
+    /// `rows` more are complete.
+    pub fn add(&mut self, rows: usize) {
+        self.rows += rows;
+    }
+
+    /// Takes out what a broken record has left behind the last complete row.
+    pub fn cut(&mut self) {
+        self.columns.iter_mut().for_each(|c| c.truncate(self.rows));
+    }
+
+    pub fn push_null(&mut self) {
+        self.columns.iter_mut().for_each(Column::push_null);
+        self.rows += 1;
+    }
+
+    /// The columns, and no row kinds; new ones begin.
+    pub fn finish(&mut self) -> Result<(Vec<ArrayRef>, Option<Vec<RowKind>>)> {
+        self.rows = 0;
+        Ok((self.columns.iter_mut().map(Column::finish).collect::<Result<_>>()?, None))
+    }
+}
 
 /// One column of one SQL type, one value behind the other.
 pub(crate) struct Column {

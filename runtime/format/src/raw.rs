@@ -3,7 +3,7 @@
 use arrow::array::ArrayRef;
 use sluice_batch::{Batch, Error, Field, Result, RowKind, TypeKind};
 
-use crate::column::{Column, Data};
+use crate::column::{Column, Data, Rows};
 use crate::json::projected;
 use crate::registry::{Format, insert_only};
 use crate::view::View;
@@ -17,7 +17,7 @@ pub(crate) const FORMAT: Format = Format {
         let options = RawOptions::new(&options)?;
         check(&schema)?;
         let (_, columns) = projected(&schema)?;
-        Ok(Box::new(RawDecoder { columns, options, rows: 0 }))
+        Ok(Box::new(RawDecoder { rows: Rows::new(columns), options }))
     },
     encoder: |options, schema, _| {
         let options = RawOptions::new(&options)?;
@@ -70,9 +70,8 @@ fn check(schema: &Schema) -> Result<()> {
 }
 
 struct RawDecoder {
-    columns: Vec<Column>,
+    rows: Rows,
     options: RawOptions,
-    rows: usize,
 }
 
 impl RawDecoder {
@@ -151,25 +150,23 @@ impl Decoder for RawDecoder {
             self.append_null_row()?;
             return Ok(1);
         };
-        for column in &mut self.columns {
+        for column in &mut self.rows.columns {
             if Self::value(&self.options, column, record).is_none() {
                 let kind = &column.kind;
                 return Err(Error::runtime(format!("a record of {} bytes is no {kind} in format 'raw'", record.len())));
             }
         }
-        self.rows += 1;
+        self.rows.add(1);
         Ok(1)
     }
 
     fn append_null_row(&mut self) -> Result<()> {
-        self.columns.iter_mut().for_each(Column::push_null);
-        self.rows += 1;
+        self.rows.push_null();
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(Vec<ArrayRef>, Option<Vec<RowKind>>)> {
-        self.rows = 0;
-        Ok((self.columns.iter_mut().map(Column::finish).collect::<Result<_>>()?, None))
+        self.rows.finish()
     }
 }
 

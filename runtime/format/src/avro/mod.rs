@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use arrow::array::ArrayRef;
 use sluice_batch::{Batch, Error, Field, Result, RowKind};
 
-use crate::column::Column;
+use crate::column::Rows;
 use crate::json::projected;
 use crate::registry::{Format, insert_only};
 use crate::view::View;
@@ -116,7 +116,7 @@ enum Writers {
 
 struct AvroDecoder {
     fields: Vec<Field>,
-    columns: Vec<Column>,
+    rows: Rows,
     writers: Writers,
     reader: Option<AvroSchema>,
     programs: Vec<Program>,
@@ -124,13 +124,12 @@ struct AvroDecoder {
     by_id: HashMap<u32, usize>,
     /// The program that the last record was read by.
     current: usize,
-    rows: usize,
 }
 
 impl AvroDecoder {
     fn new(schema: &Schema, writers: Writers) -> Result<Self> {
         let (fields, columns) = projected(schema)?;
-        Ok(Self { fields, columns, writers, reader: None, programs: vec![], by_id: HashMap::new(), current: 0, rows: 0 })
+        Ok(Self { fields, rows: Rows::new(columns), writers, reader: None, programs: vec![], by_id: HashMap::new(), current: 0 })
     }
 
     /// The record behind its header; sets `current` to its schema's program.
@@ -159,12 +158,8 @@ impl AvroDecoder {
     fn record(&mut self, record: &[u8]) -> Result<()> {
         let mut input = Input { bytes: self.open(record)? };
         let program = self.programs.get(self.current).ok_or_else(|| Error::runtime("no writer's schema"))?;
-        input.record(&program.schema, &program.plan, &mut self.columns)?;
-        if !input.bytes.is_empty() {
-            let message = format!("{} bytes are left behind the Avro record: its schema is not the writer's", input.bytes.len());
-            return Err(Error::runtime(message));
-        }
-        Ok(())
+        // Bytes behind the record are left alone, as in Flink: a bare record may have been written with more fields at its end.
+        input.record(&program.schema, &program.plan, &mut self.rows.columns)
     }
 }
 
@@ -172,22 +167,20 @@ impl Decoder for AvroDecoder {
     fn decode(&mut self, record: Option<&[u8]>) -> Result<usize> {
         let Some(record) = record else { return Ok(0) };
         if let Err(error) = self.record(record) {
-            self.columns.iter_mut().for_each(|c| c.truncate(self.rows));
+            self.rows.cut();
             return Err(error);
         }
-        self.rows += 1;
+        self.rows.add(1);
         Ok(1)
     }
 
     fn append_null_row(&mut self) -> Result<()> {
-        self.columns.iter_mut().for_each(Column::push_null);
-        self.rows += 1;
+        self.rows.push_null();
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(Vec<ArrayRef>, Option<Vec<RowKind>>)> {
-        self.rows = 0;
-        Ok((self.columns.iter_mut().map(Column::finish).collect::<Result<_>>()?, None))
+        self.rows.finish()
     }
 }
 

@@ -4,7 +4,7 @@ use arrow::array::ArrayRef;
 use sluice_batch::{Error, Field, Result, RowKind, TypeKind};
 
 use super::CsvOptions;
-use crate::column::{Column, Data};
+use crate::column::{Column, Data, Rows};
 use crate::json::{excerpt, projected};
 use crate::text::{self, TimestampFormat};
 use crate::value_text;
@@ -13,11 +13,10 @@ use crate::{Decoder, Schema};
 pub(crate) struct CsvDecoder {
     options: CsvOptions,
     fields: Vec<Field>,
-    columns: Vec<Column>,
+    rows: Rows,
     /// For every field of a record the columns that take it.
     targets: Vec<Vec<usize>>,
     scratch: Vec<u8>,
-    rows: usize,
     skipped: u64,
 }
 
@@ -26,7 +25,7 @@ impl CsvDecoder {
         let (fields, columns) = projected(schema)?;
         let targets = |i| schema.projection.iter().enumerate().filter(|(_, p)| **p == i).map(|(c, _)| c).collect();
         let targets = (0..schema.fields.len()).map(targets).collect();
-        Ok(Self { options, fields, columns, targets, scratch: vec![], rows: 0, skipped: 0 })
+        Ok(Self { options, fields, rows: Rows::new(columns), targets, scratch: vec![], skipped: 0 })
     }
 
     fn record(&mut self, record: &[u8]) -> Result<bool> {
@@ -47,7 +46,7 @@ impl CsvDecoder {
             match self.targets.get(index) {
                 Some(targets) => {
                     for target in targets {
-                        put(&self.options, &mut self.columns[*target], &self.fields[*target], text)?;
+                        put(&self.options, &mut self.rows.columns[*target], &self.fields[*target], text)?;
                     }
                 }
                 // Jackson's ALLOW_TRAILING_COMMA
@@ -64,7 +63,7 @@ impl CsvDecoder {
             return Err(Error::runtime(format!("{index} fields where {} are expected", self.targets.len())));
         }
         for column in self.targets.get(index..).unwrap_or_default().iter().flatten() {
-            self.columns[*column].push_null();
+            self.rows.columns[*column].push_null();
         }
         lines.end()?;
         Ok(true)
@@ -282,11 +281,11 @@ impl Decoder for CsvDecoder {
         let Some(record) = record else { return Ok(0) };
         match self.record(record) {
             Ok(row) => {
-                self.rows += usize::from(row);
+                self.rows.add(usize::from(row));
                 Ok(usize::from(row))
             }
             Err(error) => {
-                self.columns.iter_mut().for_each(|c| c.truncate(self.rows));
+                self.rows.cut();
                 if self.options.ignore_parse_errors {
                     self.skipped += 1;
                     return Ok(0);
@@ -297,14 +296,12 @@ impl Decoder for CsvDecoder {
     }
 
     fn append_null_row(&mut self) -> Result<()> {
-        self.columns.iter_mut().for_each(Column::push_null);
-        self.rows += 1;
+        self.rows.push_null();
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(Vec<ArrayRef>, Option<Vec<RowKind>>)> {
-        self.rows = 0;
-        Ok((self.columns.iter_mut().map(Column::finish).collect::<Result<_>>()?, None))
+        self.rows.finish()
     }
 
     fn skipped(&self) -> u64 {

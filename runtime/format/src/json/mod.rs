@@ -7,7 +7,7 @@ pub(crate) mod read;
 use arrow::array::ArrayRef;
 use sluice_batch::{Batch, Error, Field, Result, RowKind};
 
-use crate::column::Column;
+use crate::column::{Column, Rows};
 use crate::registry::{Format, insert_only};
 use crate::text::TimestampFormat;
 use crate::view::View;
@@ -111,10 +111,9 @@ pub(crate) fn excerpt(record: &[u8], at: usize) -> String {
 
 struct JsonDecoder {
     plan: RowPlan,
-    columns: Vec<Column>,
+    rows: Rows,
     options: JsonOptions,
     scratch: Vec<u8>,
-    rows: usize,
     skipped: u64,
 }
 
@@ -122,7 +121,7 @@ impl JsonDecoder {
     fn new(schema: &Schema, options: JsonOptions) -> Result<Self> {
         let (fields, columns) = projected(schema)?;
         let plan = RowPlan::new(fields.iter(), &options.read)?;
-        Ok(Self { plan, columns, options, scratch: vec![], rows: 0, skipped: 0 })
+        Ok(Self { plan, rows: Rows::new(columns), options, scratch: vec![], skipped: 0 })
     }
 
     fn record(&mut self, record: &[u8]) -> Parsed<usize> {
@@ -132,7 +131,7 @@ impl JsonDecoder {
             return cursor.syntax("bytes that are not UTF-8");
         }
         let mut reader = Reader { cursor, scratch: std::mem::take(&mut self.scratch), options: &self.options.read };
-        let rows = top_level(&mut reader, &mut self.plan, &mut self.columns);
+        let rows = top_level(&mut reader, &mut self.plan, &mut self.rows.columns);
         self.scratch = reader.scratch;
         rows
     }
@@ -172,11 +171,11 @@ impl Decoder for JsonDecoder {
         let Some(record) = record.filter(|r| !r.is_empty()) else { return Ok(0) };
         match self.record(record) {
             Ok(rows) => {
-                self.rows += rows;
+                self.rows.add(rows);
                 Ok(rows)
             }
             Err(fault) => {
-                self.columns.iter_mut().for_each(|c| c.truncate(self.rows));
+                self.rows.cut();
                 if self.options.read.ignore_parse_errors {
                     self.skipped += 1;
                     return Ok(0);
@@ -187,14 +186,12 @@ impl Decoder for JsonDecoder {
     }
 
     fn append_null_row(&mut self) -> Result<()> {
-        self.columns.iter_mut().for_each(Column::push_null);
-        self.rows += 1;
+        self.rows.push_null();
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(Vec<ArrayRef>, Option<Vec<RowKind>>)> {
-        self.rows = 0;
-        Ok((self.columns.iter_mut().map(Column::finish).collect::<Result<_>>()?, None))
+        self.rows.finish()
     }
 
     fn skipped(&self) -> u64 {
