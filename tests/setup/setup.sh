@@ -44,6 +44,8 @@ setup_build() {
 
 setup_test() {
   need java "apt-get install openjdk-17-jre-headless"
+  local java; java=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -1)
+  [ "${java:-0}" -ge 17 ] || { echo "error: Java ${java:-?} is too old for Apache Kafka $kafka; install 17 or later: apt-get install openjdk-17-jre-headless" >&2; exit 1; }
   need mvn "apt-get install maven"
   need python3 "apt-get install python3"
   if [ ! -f "$cache/kafka-$kafka/.complete" ]; then
