@@ -1,5 +1,6 @@
 //! `sluice`: the SQL engine's command line.
 
+mod cgroup;
 mod cli;
 mod client;
 mod deployment;

@@ -13,6 +13,7 @@ pub mod duration;
 pub mod error;
 pub mod expr;
 pub mod fail;
+pub mod memory_size;
 pub mod types;
 
 pub use aggregate::{Accumulator, AggregateFunction};

@@ -31,7 +31,9 @@ impl Aggregates {
     /// Makes room for `slots`.
     pub fn resize(&mut self, slots: usize) {
         if slots > self.capacity {
-            self.capacity = slots.next_power_of_two();
+            // Many slots grow by an eighth: twice as many may be more than there is memory for.
+            let eighth = (slots / 8).next_multiple_of(1 << 16);
+            self.capacity = if slots < 1 << 18 { slots.next_power_of_two() } else { slots + eighth };
             self.accumulators.iter_mut().for_each(|a| a.resize(self.capacity));
         }
     }

@@ -7,8 +7,10 @@ use sluice_batch::{Batch, Millis, Result, RowKind};
 
 use crate::group_index::KeyMap;
 use crate::keyed_rows::KeyedRows;
+use crate::memory::Memory;
 use crate::rows::{Changelog, RowCodec};
 use crate::spec::ChangelogNormalizeSpec;
+use crate::spill::KeyedState;
 use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter};
 use crate::{Operator, Output};
 
@@ -34,6 +36,7 @@ impl ChangelogNormalize {
 
     fn process(&mut self, batch: &Batch, out: &mut Output<'_>) -> Result<()> {
         let keys = self.keys.encode_columns(batch, &self.spec.key)?;
+        self.state.load((0..batch.rows()).map(|row| keys.get(row)))?;
         let rows = self.rows.encode(batch.columns())?;
         let pass: Option<BooleanArray> = self.spec.filter.as_ref().map(|f| f.eval_mask(batch, out.context())).transpose()?;
         let mut changes = Changelog::default();
@@ -67,7 +70,7 @@ impl ChangelogNormalize {
             self.state.put(key, value, 0, out.now());
         }
         out.emit(changes.finish(&self.rows, batch.columns())?);
-        Ok(())
+        self.state.make_room()
     }
 }
 
@@ -93,6 +96,15 @@ impl Operator for ChangelogNormalize {
         self.process(&batch, out)
     }
 
+    fn spill(&mut self, memory: &Memory) -> bool {
+        self.state.spill(memory);
+        true
+    }
+
+    fn make_room(&mut self) -> Result<()> {
+        self.state.make_room()
+    }
+
     fn flush(&mut self, out: &mut Output<'_>) -> Result<()> {
         if self.pending.is_empty() {
             return Ok(());
@@ -111,8 +123,7 @@ impl Operator for ChangelogNormalize {
     }
 
     fn tick(&mut self, now: Millis, _out: &mut Output<'_>) -> Result<()> {
-        self.state.tick(now);
-        Ok(())
+        self.state.tick(now)
     }
 
     fn state_bytes(&self) -> usize {
@@ -120,8 +131,7 @@ impl Operator for ChangelogNormalize {
     }
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
-        self.state.snapshot("rows", out);
-        Ok(())
+        self.state.snapshot("rows", out)
     }
 
     fn track_changes(&mut self) {

@@ -22,6 +22,10 @@ impl Tracker {
         }
     }
 
+    pub fn is_dirty(&self, slot: u32) -> bool {
+        self.dirty.get(slot as usize).copied().unwrap_or_default()
+    }
+
     /// The slot holds nothing any more; what it held was known by `key`.
     pub fn remove(&mut self, slot: u32, key: Box<[u8]>) {
         self.leave(slot);

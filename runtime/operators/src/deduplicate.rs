@@ -6,8 +6,10 @@ use arrow::array::Array;
 use sluice_batch::{Batch, Error, Millis, Result, RowKind, WATERMARK_NONE};
 
 use crate::keyed_rows::KeyedRows;
+use crate::memory::Memory;
 use crate::rows::{Changelog, RowCodec};
 use crate::spec::DeduplicateSpec;
+use crate::spill::KeyedState;
 use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter};
 use crate::time::to_millis;
 use crate::{Operator, Output};
@@ -48,6 +50,8 @@ impl Deduplicate {
 
     fn first_by_arrival(&mut self, batch: &Batch, out: &mut Output<'_>) -> Result<()> {
         let keys = self.keys.encode_columns(batch, &self.spec.keys)?;
+        self.state.load((0..batch.rows()).map(|row| keys.get(row)))?;
+        self.emitted.load((0..batch.rows()).map(|row| keys.get(row)))?;
         let mut changes = Changelog::default();
         for row in 0..batch.rows() {
             if self.emitted.get(keys.get(row), out.now()).is_none() {
@@ -61,6 +65,8 @@ impl Deduplicate {
 
     fn first_waiting(&mut self, batch: &Batch, out: &Output<'_>) -> Result<()> {
         let keys = self.keys.encode_columns(batch, &self.spec.keys)?;
+        self.state.load((0..batch.rows()).map(|row| keys.get(row)))?;
+        self.emitted.load((0..batch.rows()).map(|row| keys.get(row)))?;
         let rows = self.rows.encode(batch.columns())?;
         let times = to_millis(batch.column(self.spec.time))?;
         for row in 0..batch.rows() {
@@ -80,6 +86,8 @@ impl Deduplicate {
 
     fn latest(&mut self, batch: &Batch, out: &mut Output<'_>) -> Result<()> {
         let keys = self.keys.encode_columns(batch, &self.spec.keys)?;
+        self.state.load((0..batch.rows()).map(|row| keys.get(row)))?;
+        self.emitted.load((0..batch.rows()).map(|row| keys.get(row)))?;
         let rows = self.rows.encode(batch.columns())?;
         let times = if self.spec.proctime { None } else { Some(to_millis(batch.column(self.spec.time))?) };
         let mut changes = Changelog::default();
@@ -117,12 +125,27 @@ impl Operator for Deduplicate {
             return Err(Error::runtime("Deduplicate got a row that is not an insert: a defect of the planner"));
         }
         if self.waits() {
-            self.first_waiting(&batch, out)
+            self.first_waiting(&batch, out)?;
         } else if self.spec.proctime && !self.spec.keep_last {
-            self.first_by_arrival(&batch, out)
+            self.first_by_arrival(&batch, out)?;
         } else {
-            self.latest(&batch, out)
+            self.latest(&batch, out)?;
         }
+        Operator::make_room(self)
+    }
+
+    fn spill(&mut self, memory: &Memory) -> bool {
+        self.emitted.spill(memory);
+        // What waits for time is looked for by time, not by the keys of a batch.
+        if !self.waits() {
+            self.state.spill(memory);
+        }
+        true
+    }
+
+    fn make_room(&mut self) -> Result<()> {
+        self.state.make_room()?;
+        self.emitted.make_room()
     }
 
     fn watermark(&mut self, now: Millis, out: &mut Output<'_>) -> Result<()> {
@@ -151,9 +174,8 @@ impl Operator for Deduplicate {
     }
 
     fn tick(&mut self, now: Millis, _out: &mut Output<'_>) -> Result<()> {
-        self.state.tick(now);
-        self.emitted.tick(now);
-        Ok(())
+        self.state.tick(now)?;
+        self.emitted.tick(now)
     }
 
     fn late_rows(&self) -> u64 {
@@ -165,9 +187,8 @@ impl Operator for Deduplicate {
     }
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
-        self.state.snapshot("rows", out);
-        self.emitted.snapshot("emitted", out);
-        Ok(())
+        self.state.snapshot("rows", out)?;
+        self.emitted.snapshot("emitted", out)
     }
 
     fn track_changes(&mut self) {

@@ -7,10 +7,12 @@ use arrow::compute;
 use sluice_batch::{Batch, Millis, Result, RowKind};
 
 use crate::aggregates::{Aggregates, rows_equal};
-use crate::group_index::GroupIndex;
+use crate::group_index::{GroupIndex, KeyMap};
+use crate::memory::{Memory, Share};
 use crate::rows::take;
 use crate::spec::GroupAggregateSpec;
-use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, take_bytes, take_i64};
+use crate::spill::{self, KeyedState, RESTORED};
+use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, take_i64};
 use crate::{Operator, Output};
 
 pub struct GroupAggregate {
@@ -21,6 +23,7 @@ pub struct GroupAggregate {
     slots: Vec<u32>,
     pending: Pending,
     last_cleanup: Millis,
+    share: Option<Share>,
 }
 
 /// What is kept of a group beside its accumulators.
@@ -60,18 +63,20 @@ impl GroupAggregate {
             slots: vec![],
             pending: Pending::default(),
             last_cleanup: 0,
+            share: None,
         })
     }
 
     fn assign_slots(&mut self, batch: &Batch, now: Millis) -> Result<()> {
-        let keys: Vec<ArrayRef> = self.spec.keys.iter().map(|k| batch.column(*k).clone()).collect();
+        let keys = self.index.encode(batch, &self.spec.keys)?;
+        self.load((0..batch.rows()).map(|row| keys.get(row)))?;
         let groups = &mut self.groups;
-        self.index.insert(&keys, batch.rows(), &mut self.slots, |slot| {
+        self.index.insert_rows(&keys, batch.rows(), &mut self.slots, |slot| {
             if groups.len() <= slot as usize {
                 groups.resize(slot as usize + 1, Group::default());
             }
             groups[slot as usize] = Group::default();
-        })?;
+        });
         self.aggregates.resize(self.groups.len());
         if self.spec.state_ttl > 0 {
             for slot in &self.slots {
@@ -229,11 +234,31 @@ impl GroupAggregate {
 
     /// A group as it stands in a snapshot.
     fn encode(&self, slot: u32) -> Vec<u8> {
-        let group = &self.groups[slot as usize];
-        let mut value = group.rows.to_be_bytes().to_vec();
-        value.extend_from_slice(&group.changed.to_be_bytes());
-        self.aggregates.encode(slot, &mut value);
+        let mut value = vec![];
+        self.encode_slot(slot, &mut value);
         value
+    }
+
+    fn forget(&mut self, slot: u32) {
+        self.drop_slot(slot);
+        self.index.map_mut().remove(slot);
+    }
+
+    /// Drops groups that have not changed for the time to live; groups on disk a part at a time.
+    fn expire(&mut self, now: Millis) -> Result<()> {
+        let ttl = self.spec.state_ttl;
+        for slot in self.sweep(|value| value.get(8..).is_some_and(|mut v| take_i64(&mut v).is_ok_and(|c| spill::is_over(c, ttl, now))))? {
+            self.forget(slot);
+        }
+        if now < self.last_cleanup.saturating_add((ttl / 4).max(1000)) {
+            return Ok(());
+        }
+        self.last_cleanup = now;
+        self.begin_sweep();
+        let expired = |g: &Group| !g.dirty && spill::is_over(g.changed, ttl, now);
+        let slots: Vec<u32> = self.index.map().slots().filter(|s| expired(&self.groups[*s as usize])).collect();
+        slots.into_iter().for_each(|s| self.forget(s));
+        Ok(())
     }
 
     fn emit_pending(&mut self, out: &mut Output<'_>) -> Result<()> {
@@ -296,11 +321,19 @@ impl Operator for GroupAggregate {
 
     fn batch(&mut self, _input: usize, batch: Batch, out: &mut Output<'_>) -> Result<()> {
         self.assign_slots(&batch, out.now())?;
-        if self.spec.mini_batch { self.gather(&batch) } else { self.per_row(&batch, out) }
+        if self.spec.mini_batch {
+            return self.gather(&batch);
+        }
+        self.per_row(&batch, out)?;
+        KeyedState::make_room(self)
     }
 
     fn flush(&mut self, out: &mut Output<'_>) -> Result<()> {
-        if self.pending.slots.is_empty() { Ok(()) } else { self.emit_pending(out) }
+        if self.pending.slots.is_empty() {
+            return Ok(());
+        }
+        self.emit_pending(out)?;
+        KeyedState::make_room(self)
     }
 
     fn watermark(&mut self, _now: Millis, out: &mut Output<'_>) -> Result<()> {
@@ -312,30 +345,30 @@ impl Operator for GroupAggregate {
     }
 
     fn tick(&mut self, now: Millis, _out: &mut Output<'_>) -> Result<()> {
-        let ttl = self.spec.state_ttl;
-        if now < self.last_cleanup.saturating_add((ttl / 4).max(1000)) {
-            return Ok(());
-        }
-        self.last_cleanup = now;
-        let expired = |g: &Group| !g.dirty && now >= g.changed.saturating_add(ttl);
-        let slots: Vec<u32> = self.index.map().slots().filter(|s| expired(&self.groups[*s as usize])).collect();
-        for slot in slots {
-            self.groups[slot as usize] = Group::default();
-            self.aggregates.clear(slot);
-            self.index.map_mut().remove(slot);
-        }
-        Ok(())
+        self.expire(now)
+    }
+
+    fn spill(&mut self, memory: &Memory) -> bool {
+        self.share = spill::share(memory);
+        true
+    }
+
+    fn make_room(&mut self) -> Result<()> {
+        KeyedState::make_room(self)
     }
 
     fn state_bytes(&self) -> usize {
-        self.index.map().memory() + self.aggregates.memory() + self.groups.len() * size_of::<Group>()
+        self.live_bytes()
     }
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
         for slot in self.index.map().slots() {
             out.put("groups", self.index.map().key(slot).to_vec(), self.encode(slot));
         }
-        Ok(())
+        self.stored(&mut |key, value| {
+            out.put("groups", key.to_vec(), value.to_vec());
+            Ok(())
+        })
     }
 
     fn track_changes(&mut self) {
@@ -352,16 +385,59 @@ impl Operator for GroupAggregate {
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {
-        for (key, mut value) in input.rows("groups") {
+        for (at, (key, value)) in input.rows("groups").enumerate() {
             let (slot, _) = self.index.map_mut().insert(key);
-            self.groups.resize(self.groups.len().max(slot as usize + 1), Group::default());
-            self.aggregates.resize(self.groups.len());
-            let (rows, changed) = (take_i64(&mut value)?, take_i64(&mut value)?);
-            self.groups[slot as usize] = Group { rows, alive: true, changed, ..Group::default() };
-            self.aggregates.decode(slot, &mut value)?;
-            take_bytes(&mut value, 0)?;
+            self.decode_slot(slot, value)?;
+            if at % RESTORED == RESTORED - 1 {
+                KeyedState::make_room(self)?;
+            }
         }
-        Ok(())
+        KeyedState::make_room(self)
+    }
+}
+
+impl KeyedState for GroupAggregate {
+    fn keys(&self) -> &KeyMap {
+        self.index.map()
+    }
+
+    fn keys_mut(&mut self) -> &mut KeyMap {
+        self.index.map_mut()
+    }
+
+    fn share(&mut self) -> Option<&mut Share> {
+        self.share.as_mut()
+    }
+
+    fn live_bytes(&self) -> usize {
+        let map = self.index.map();
+        let by_slot = self.aggregates.memory() + self.groups.len() * size_of::<Group>();
+        // Slots without a key are given out again before there are more of them.
+        map.memory() + (by_slot as u128 * map.len() as u128 / map.capacity().max(1) as u128) as usize
+    }
+
+    fn encode_slot(&self, slot: u32, out: &mut Vec<u8>) {
+        let group = &self.groups[slot as usize];
+        out.extend_from_slice(&group.rows.to_be_bytes());
+        out.extend_from_slice(&group.changed.to_be_bytes());
+        self.aggregates.encode(slot, out);
+    }
+
+    fn decode_slot(&mut self, slot: u32, mut value: &[u8]) -> Result<()> {
+        self.groups.resize(self.groups.len().max(slot as usize + 1), Group::default());
+        self.aggregates.resize(self.groups.len());
+        let (rows, changed) = (take_i64(&mut value)?, take_i64(&mut value)?);
+        self.groups[slot as usize] = Group { rows, alive: true, changed, ..Group::default() };
+        self.aggregates.decode(slot, &mut value)
+    }
+
+    fn drop_slot(&mut self, slot: u32) {
+        self.groups[slot as usize] = Group::default();
+        self.aggregates.clear(slot);
+    }
+
+    fn is_pinned(&self, slot: u32) -> bool {
+        self.groups[slot as usize].dirty
     }
 }
 

@@ -8,6 +8,7 @@ use sluice_batch::{Batch, Result, SqlType};
 
 use crate::changes::Tracker;
 use crate::rows::{EncodedRows, RowCodec};
+use crate::spill::Spill;
 
 /// No slot: the key is not in the index.
 pub const NO_SLOT: u32 = u32::MAX;
@@ -23,6 +24,8 @@ pub struct KeyMap {
     hasher: DefaultHashBuilder,
     /// What has changed, if anybody wants to know.
     tracker: Option<Box<Tracker>>,
+    /// Keys that are in the store because memory is short; nothing until that has happened.
+    pub(crate) spill: Option<Box<Spill>>,
 }
 
 impl KeyMap {
@@ -50,18 +53,59 @@ impl KeyMap {
             Some(place) => *place = key.into(),
             None => self.keys.push(key.into()),
         }
-        self.touch(slot);
+        if let Some(spill) = &mut self.spill {
+            spill.add(slot);
+        }
+        if let Some(tracker) = &mut self.tracker {
+            tracker.touch(slot);
+        }
         (slot, true)
     }
 
-    /// Takes a slot's key away; the slot will be given out again.
-    pub fn remove(&mut self, slot: u32) {
+    /// A slot for a key that was read from the store: it has not changed.
+    pub(crate) fn insert_stored(&mut self, key: &[u8]) -> u32 {
+        let tracker = self.tracker.take();
+        let (slot, _) = self.insert(key);
+        self.tracker = tracker;
+        if let Some(spill) = &mut self.spill {
+            spill.set_stored(slot);
+        }
+        slot
+    }
+
+    /// Takes the key of a slot away whose state has been written to the store.
+    pub(crate) fn evict(&mut self, slot: u32) -> Box<[u8]> {
+        let key = self.take_key(slot);
+        if let Some(spill) = &mut self.spill {
+            spill.leave(slot);
+        }
+        key
+    }
+
+    fn take_key(&mut self, slot: u32) -> Box<[u8]> {
         let key = std::mem::take(&mut self.keys[slot as usize]);
         let hash = self.hasher.hash_one(&*key);
         if let Ok(entry) = self.table.find_entry(hash, |s| *s == slot) {
             entry.remove();
             self.bytes -= key.len() + 40;
             self.free.push(slot);
+        }
+        key
+    }
+
+    /// Whether a slot has changed since the last commit.
+    pub(crate) fn is_dirty(&self, slot: u32) -> bool {
+        self.tracker.as_ref().is_some_and(|t| t.is_dirty(slot))
+    }
+
+    /// Takes a slot's key away; the slot will be given out again.
+    pub fn remove(&mut self, slot: u32) {
+        let before = self.table.len();
+        let key = self.take_key(slot);
+        if self.table.len() < before {
+            if let Some(spill) = &mut self.spill {
+                spill.remove(slot, &key);
+            }
             if let Some(tracker) = &mut self.tracker {
                 tracker.remove(slot, key);
             }
@@ -78,6 +122,9 @@ impl KeyMap {
     pub fn touch(&mut self, slot: u32) {
         if let Some(tracker) = &mut self.tracker {
             tracker.touch(slot);
+        }
+        if let Some(spill) = &mut self.spill {
+            spill.touch(slot);
         }
     }
 
@@ -102,6 +149,9 @@ impl KeyMap {
         if let Some(tracker) = &mut self.tracker {
             tracker.leave(slot);
             tracker.touch(new);
+        }
+        if let Some(spill) = &mut self.spill {
+            spill.rebind(slot, new);
         }
         new
     }
@@ -176,8 +226,14 @@ impl GroupIndex {
     }
 
     /// The slot of every row, with new slots for new keys; `on_new` is called for each of them.
-    pub fn insert(&mut self, columns: &[ArrayRef], rows: usize, slots: &mut Vec<u32>, mut on_new: impl FnMut(u32)) -> Result<()> {
+    pub fn insert(&mut self, columns: &[ArrayRef], rows: usize, slots: &mut Vec<u32>, on_new: impl FnMut(u32)) -> Result<()> {
         let encoded = self.codec.encode(columns)?;
+        self.insert_rows(&encoded, rows, slots, on_new);
+        Ok(())
+    }
+
+    /// The same for key columns that [`GroupIndex::encode`] has encoded.
+    pub fn insert_rows(&mut self, encoded: &EncodedRows, rows: usize, slots: &mut Vec<u32>, mut on_new: impl FnMut(u32)) {
         slots.clear();
         slots.reserve(rows);
         // Runs of one key are common (partitioned input): look at the last one first.
@@ -197,7 +253,6 @@ impl GroupIndex {
             last = Some((row, slot));
             slots.push(slot);
         }
-        Ok(())
     }
 }
 

@@ -10,8 +10,10 @@ use sluice_batch::batch::Mask;
 use sluice_batch::{Batch, Millis, Result, RowKind, SqlType};
 
 use crate::join_state::JoinState;
+use crate::memory::Memory;
 use crate::rows::{EncodedRows, RowCodec, all_valid};
 use crate::spec::JoinSpec;
+use crate::spill::KeyedState;
 use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, key_prefix};
 use crate::{Operator, Output};
 
@@ -293,6 +295,9 @@ impl Operator for Join {
 
     fn batch(&mut self, side: usize, batch: Batch, out: &mut Output<'_>) -> Result<()> {
         let encoded = self.encode(side, &batch)?;
+        for s in &mut self.sides {
+            s.state.load((0..batch.rows()).filter(|row| encoded.matchable(*row)).map(|row| encoded.keys.get(row)))?;
+        }
         let semi = matches!(self.spec.kind, JoinKind::Semi | JoinKind::Anti);
         let mut from = 0;
         while from < batch.rows() {
@@ -311,7 +316,16 @@ impl Operator for Join {
             self.emit(side, &batch, &pairs, emitted, out)?;
             from = to;
         }
-        Ok(())
+        Operator::make_room(self)
+    }
+
+    fn spill(&mut self, memory: &Memory) -> bool {
+        self.sides.iter_mut().for_each(|s| s.state.spill(memory));
+        true
+    }
+
+    fn make_room(&mut self) -> Result<()> {
+        self.sides.iter_mut().try_for_each(|s| s.state.make_room())
     }
 
     fn wants_ticks(&self) -> bool {
@@ -324,7 +338,7 @@ impl Operator for Join {
             self.last_cleanup = now;
             self.sides.iter_mut().for_each(|s| s.state.expire(now));
         }
-        Ok(())
+        self.sides.iter_mut().try_for_each(|s| s.state.sweep_some(now))
     }
 
     fn state_bytes(&self) -> usize {
@@ -332,9 +346,8 @@ impl Operator for Join {
     }
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
-        self.sides[0].state.snapshot("left", out);
-        self.sides[1].state.snapshot("right", out);
-        Ok(())
+        self.sides[0].state.snapshot("left", out)?;
+        self.sides[1].state.snapshot("right", out)
     }
 
     fn track_changes(&mut self) {

@@ -3,6 +3,8 @@
 use sluice_batch::{Millis, Result};
 
 use crate::group_index::KeyMap;
+use crate::memory::{Memory, Share};
+use crate::spill::{self, KeyedState, RESTORED, is_over};
 use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, take_i64};
 
 #[derive(Default)]
@@ -12,6 +14,7 @@ pub struct KeyedRows {
     ttl: Millis,
     bytes: usize,
     last_cleanup: Millis,
+    share: Option<Share>,
 }
 
 #[derive(Default)]
@@ -28,7 +31,7 @@ impl KeyedRows {
     }
 
     fn is_live(&self, slot: u32, now: Millis) -> bool {
-        self.ttl == 0 || now < self.values[slot as usize].changed.saturating_add(self.ttl)
+        !is_over(self.values[slot as usize].changed, self.ttl, now)
     }
 
     /// The row of a key and its tag.
@@ -40,6 +43,10 @@ impl KeyedRows {
 
     pub fn put(&mut self, key: &[u8], row: &[u8], tag: i64, now: Millis) {
         let (slot, new) = self.keys.insert(key);
+        self.set(slot, new, row, tag, now);
+    }
+
+    fn set(&mut self, slot: u32, new: bool, row: &[u8], tag: i64, changed: Millis) {
         if self.values.len() <= slot as usize {
             self.values.resize_with(slot as usize + 1, Value::default);
         }
@@ -47,7 +54,7 @@ impl KeyedRows {
         self.bytes = self.bytes + row.len() - value.row.len() + if new { size_of::<Value>() } else { 0 };
         value.row.clear();
         value.row.extend_from_slice(row);
-        (value.tag, value.changed) = (tag, now);
+        (value.tag, value.changed) = (tag, changed);
     }
 
     pub fn remove(&mut self, key: &[u8]) {
@@ -57,8 +64,7 @@ impl KeyedRows {
     }
 
     fn remove_slot(&mut self, slot: u32) {
-        let value = std::mem::take(&mut self.values[slot as usize]);
-        self.bytes -= value.row.len() + size_of::<Value>();
+        self.drop_slot(slot);
         self.keys.remove(slot);
     }
 
@@ -66,31 +72,53 @@ impl KeyedRows {
         self.ttl > 0
     }
 
-    /// Drops what has outlived its time, now and then.
-    pub fn tick(&mut self, now: Millis) {
-        if self.ttl == 0 || now < self.last_cleanup.saturating_add((self.ttl / 4).max(1000)) {
-            return;
+    /// Drops what has outlived its time, now and then; what is on disk a part at a time.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn tick(&mut self, now: Millis) -> Result<()> {
+        let ttl = self.ttl;
+        if ttl == 0 {
+            return Ok(());
+        }
+        let changed = |value: &[u8]| value.get(8..).and_then(|mut v| take_i64(&mut v).ok());
+        for slot in self.sweep(|value| changed(value).is_some_and(|c| is_over(c, ttl, now)))? {
+            self.remove_slot(slot);
+        }
+        if now < self.last_cleanup.saturating_add((ttl / 4).max(1000)) {
+            return Ok(());
         }
         self.last_cleanup = now;
+        self.begin_sweep();
         let expired: Vec<u32> = self.keys.slots().filter(|s| !self.is_live(*s, now)).collect();
         expired.into_iter().for_each(|s| self.remove_slot(s));
+        Ok(())
     }
 
     pub fn memory(&self) -> usize {
         self.keys.memory() + self.bytes
     }
 
-    pub fn snapshot(&self, table: &'static str, out: &mut SnapshotWriter) {
+    /// Rows that do not fit into memory may go to disk: keys are to be loaded before they are asked for.
+    pub fn spill(&mut self, memory: &Memory) {
+        self.share = spill::share(memory);
+    }
+
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn snapshot(&self, table: &'static str, out: &mut SnapshotWriter) -> Result<()> {
         for slot in self.keys.slots() {
             out.put(table, self.keys.key(slot).to_vec(), self.encode(slot));
         }
+        self.stored(&mut |key, value| {
+            out.put(table, key.to_vec(), value.to_vec());
+            Ok(())
+        })
     }
 
     fn encode(&self, slot: u32) -> Vec<u8> {
-        let v = &self.values[slot as usize];
-        let mut value = v.tag.to_be_bytes().to_vec();
-        value.extend_from_slice(&v.changed.to_be_bytes());
-        value.extend_from_slice(&v.row);
+        let mut value = vec![];
+        self.encode_slot(slot, &mut value);
         value
     }
 
@@ -109,15 +137,54 @@ impl KeyedRows {
     }
 
     pub fn restore(&mut self, table: &str, input: &SnapshotReader<'_>) -> Result<()> {
-        for (key, mut value) in input.rows(table) {
+        for (at, (key, mut value)) in input.rows(table).enumerate() {
             let (tag, changed) = (take_i64(&mut value)?, take_i64(&mut value)?);
             self.put(key, value, tag, changed);
+            if at % RESTORED == RESTORED - 1 {
+                self.make_room()?;
+            }
         }
+        self.make_room()
+    }
+
+    /// Keys, rows and tags, in no order; of those in memory.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8], i64)> {
+        self.keys.slots().map(|s| (self.keys.key(s), self.values[s as usize].row.as_slice(), self.values[s as usize].tag))
+    }
+}
+
+impl KeyedState for KeyedRows {
+    fn keys(&self) -> &KeyMap {
+        &self.keys
+    }
+
+    fn keys_mut(&mut self) -> &mut KeyMap {
+        &mut self.keys
+    }
+
+    fn share(&mut self) -> Option<&mut Share> {
+        self.share.as_mut()
+    }
+
+    fn live_bytes(&self) -> usize {
+        self.memory()
+    }
+
+    fn encode_slot(&self, slot: u32, out: &mut Vec<u8>) {
+        let v = &self.values[slot as usize];
+        out.extend_from_slice(&v.tag.to_be_bytes());
+        out.extend_from_slice(&v.changed.to_be_bytes());
+        out.extend_from_slice(&v.row);
+    }
+
+    fn decode_slot(&mut self, slot: u32, mut value: &[u8]) -> Result<()> {
+        let (tag, changed) = (take_i64(&mut value)?, take_i64(&mut value)?);
+        self.set(slot, true, value, tag, changed);
         Ok(())
     }
 
-    /// Keys, rows and tags, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8], i64)> {
-        self.keys.slots().map(|s| (self.keys.key(s), self.values[s as usize].row.as_slice(), self.values[s as usize].tag))
+    fn drop_slot(&mut self, slot: u32) {
+        let value = std::mem::take(&mut self.values[slot as usize]);
+        self.bytes -= value.row.len() + size_of::<Value>();
     }
 }

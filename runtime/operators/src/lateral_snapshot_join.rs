@@ -239,7 +239,7 @@ impl Operator for LateralSnapshotJoin {
         let mut value = vec![u8::from(self.loaded)];
         value.extend_from_slice(&self.load_until.unwrap_or(Millis::MIN).to_be_bytes());
         out.put("phase", vec![], value);
-        self.table.snapshot("table", out);
+        self.table.snapshot("table", out)?;
         self.changes.snapshot("changes", out)?;
         self.waiting.snapshot("waiting", out)
     }

@@ -21,6 +21,7 @@ mod join_state;
 mod keyed_rows;
 mod lateral_snapshot_join;
 mod match_recognize;
+pub mod memory;
 mod over;
 mod row_log;
 pub mod rows;
@@ -31,7 +32,11 @@ mod set_operation;
 pub mod shard;
 mod sort;
 pub mod spec;
+mod spill;
+#[cfg(test)]
+mod spill_tests;
 pub mod state;
+pub mod store;
 mod temporal_join;
 mod temporal_sort;
 #[cfg(test)]
@@ -111,6 +116,18 @@ pub trait Operator: Send {
     /// Bytes of state held, about.
     fn state_bytes(&self) -> usize {
         0
+    }
+
+    /// State beyond the budget goes to the disk, if the operator can do that; the answer. Called once, before [`Operator::restore`].
+    ///
+    /// One that can takes what [`Operator::restore`] gives in parts, and keys that it has already been given parts of.
+    fn spill(&mut self, _memory: &memory::Memory) -> bool {
+        false
+    }
+
+    /// Others need memory. Called now and then; operators that spill also look behind each batch.
+    fn make_room(&mut self) -> Result<()> {
+        Ok(())
     }
 
     /// Writes all state, so that a new operator of the same spec goes on from it. Stateless operators write nothing.

@@ -3,8 +3,10 @@
 use sluice_batch::{Batch, Result, RowKind};
 
 use crate::group_index::KeyMap;
+use crate::memory::{Memory, Share};
 use crate::rows::{Changelog, RowCodec};
 use crate::spec::SetOperationSpec;
+use crate::spill::{self, KeyedState, RESTORED};
 use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, take_i64};
 use crate::{Operator, Output};
 
@@ -14,11 +16,12 @@ pub struct SetOperation {
     rows: KeyMap,
     /// How often each row is there on the left and on the right.
     counts: Vec<[i64; 2]>,
+    share: Option<Share>,
 }
 
 impl SetOperation {
     pub fn new(spec: SetOperationSpec) -> Result<Self> {
-        Ok(Self { codec: RowCodec::new(&spec.input)?, rows: KeyMap::default(), counts: vec![], spec })
+        Ok(Self { codec: RowCodec::new(&spec.input)?, rows: KeyMap::default(), counts: vec![], share: None, spec })
     }
 
     /// How often the row is in the result.
@@ -32,13 +35,24 @@ impl SetOperation {
         }
     }
 
+    /// The counts of a row as they stand in a snapshot.
+    fn encode(&self, slot: u32) -> Vec<u8> {
+        let mut value = vec![];
+        self.encode_slot(slot, &mut value);
+        value
+    }
+
     fn slot(&mut self, row: &[u8]) -> u32 {
         let (slot, new) = self.rows.insert(row);
         if new {
-            self.counts.resize(self.counts.len().max(slot as usize + 1), [0; 2]);
-            self.counts[slot as usize] = [0; 2];
+            self.set(slot, [0; 2]);
         }
         slot
+    }
+
+    fn set(&mut self, slot: u32, counts: [i64; 2]) {
+        self.counts.resize(self.counts.len().max(slot as usize + 1), [0; 2]);
+        self.counts[slot as usize] = counts;
     }
 }
 
@@ -49,6 +63,7 @@ impl Operator for SetOperation {
 
     fn batch(&mut self, input: usize, batch: Batch, out: &mut Output<'_>) -> Result<()> {
         let encoded = self.codec.encode(batch.columns())?;
+        self.load((0..batch.rows()).map(|row| encoded.get(row)))?;
         let mut changes = Changelog::default();
         for row in 0..batch.rows() {
             let slot = self.slot(encoded.get(row));
@@ -68,7 +83,16 @@ impl Operator for SetOperation {
             }
         }
         out.emit(changes.finish(&self.codec, batch.columns())?);
-        Ok(())
+        KeyedState::make_room(self)
+    }
+
+    fn spill(&mut self, memory: &Memory) -> bool {
+        self.share = spill::share(memory);
+        true
+    }
+
+    fn make_room(&mut self) -> Result<()> {
+        KeyedState::make_room(self)
     }
 
     fn state_bytes(&self) -> usize {
@@ -77,10 +101,12 @@ impl Operator for SetOperation {
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
         for slot in self.rows.slots() {
-            let [left, right] = self.counts[slot as usize];
-            out.put("rows", self.rows.key(slot).to_vec(), [left.to_be_bytes(), right.to_be_bytes()].concat());
+            out.put("rows", self.rows.key(slot).to_vec(), self.encode(slot));
         }
-        Ok(())
+        self.stored(&mut |key, value| {
+            out.put("rows", key.to_vec(), value.to_vec());
+            Ok(())
+        })
     }
 
     fn track_changes(&mut self) {
@@ -91,18 +117,51 @@ impl Operator for SetOperation {
         let Some((gone, slots)) = self.rows.take_changes() else { return Ok(false) };
         gone.into_iter().for_each(|key| out.delete("rows", key.into()));
         for slot in slots {
-            let [left, right] = self.counts[slot as usize];
-            out.put("rows", self.rows.key(slot).to_vec(), [left.to_be_bytes(), right.to_be_bytes()].concat());
+            out.put("rows", self.rows.key(slot).to_vec(), self.encode(slot));
         }
         Ok(true)
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {
-        for (row, mut value) in input.rows("rows") {
+        for (at, (row, value)) in input.rows("rows").enumerate() {
             let slot = self.slot(row);
-            self.counts[slot as usize] = [take_i64(&mut value)?, take_i64(&mut value)?];
+            self.decode_slot(slot, value)?;
+            if at % RESTORED == RESTORED - 1 {
+                KeyedState::make_room(self)?;
+            }
         }
+        KeyedState::make_room(self)
+    }
+}
+
+impl KeyedState for SetOperation {
+    fn keys(&self) -> &KeyMap {
+        &self.rows
+    }
+
+    fn keys_mut(&mut self) -> &mut KeyMap {
+        &mut self.rows
+    }
+
+    fn share(&mut self) -> Option<&mut Share> {
+        self.share.as_mut()
+    }
+
+    fn live_bytes(&self) -> usize {
+        self.rows.memory() + self.rows.len() * 16
+    }
+
+    fn encode_slot(&self, slot: u32, out: &mut Vec<u8>) {
+        self.counts[slot as usize].iter().for_each(|n| out.extend_from_slice(&n.to_be_bytes()));
+    }
+
+    fn decode_slot(&mut self, slot: u32, mut value: &[u8]) -> Result<()> {
+        self.set(slot, [take_i64(&mut value)?, take_i64(&mut value)?]);
         Ok(())
+    }
+
+    fn drop_slot(&mut self, slot: u32) {
+        self.counts[slot as usize] = [0; 2];
     }
 }
 

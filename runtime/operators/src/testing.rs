@@ -9,6 +9,7 @@ use arrow::util::display::array_value_to_string;
 use sluice_batch::datum::from_datums;
 use sluice_batch::{Batch, Datum, EvalContext, Millis, RowKind, SqlType, TypeKind, WATERMARK_NONE};
 
+use crate::memory::Memory;
 use crate::spec::{OperatorSpec, build};
 use crate::state::{ChangeKind, DeltaWriter, SnapshotReader, SnapshotWriter};
 pub use crate::test_functions::{count, sum};
@@ -88,14 +89,21 @@ pub struct Harness {
     pub watermark: Millis,
     /// What all deltas so far make, by table and key.
     written: BTreeMap<(&'static str, Vec<u8>), Vec<u8>>,
+    memory: Memory,
 }
 
 impl Harness {
     pub fn new(spec: OperatorSpec) -> Self {
+        Self::with_memory(spec, Memory::unlimited())
+    }
+
+    /// An operator that may have so much memory.
+    pub fn with_memory(spec: OperatorSpec, memory: Memory) -> Self {
         let mut operator = build(&spec).unwrap();
+        operator.spill(&memory);
         operator.track_changes();
         let context = EvalContext::default();
-        Self { spec, operator, context, watermark: WATERMARK_NONE, written: BTreeMap::new() }
+        Self { spec, operator, context, watermark: WATERMARK_NONE, written: BTreeMap::new(), memory }
     }
 
     fn call(&mut self, f: impl FnOnce(&mut dyn Operator, &mut Output<'_>) -> sluice_batch::Result<()>) -> Vec<String> {
@@ -183,6 +191,7 @@ impl Harness {
         let written = rows.collect();
         let tables = tables.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         self.operator = build(&self.spec).unwrap();
+        self.operator.spill(&self.memory);
         self.operator.restore(&mut SnapshotReader::new(&tables, &self.context)).unwrap();
         self.operator.track_changes();
         self.written = written;

@@ -90,6 +90,8 @@ const GENERAL: &[&str] = &[
     "pipeline.auto-watermark-interval",
     "pipeline.name",
     "pipeline.object-reuse",
+    "state.backend.local-dir",
+    "state.backend.memory",
     "table.dml-sync",
     "table.local-time-zone",
     "table.sql-dialect",

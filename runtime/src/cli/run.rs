@@ -13,6 +13,7 @@ use sluice_sql::catalog::Catalog;
 use sluice_state::Savepoint;
 
 use super::{print, stop_on_signal};
+use crate::cgroup;
 use crate::client::{self, Format};
 use crate::local::Local;
 use crate::savepoint;
@@ -181,5 +182,16 @@ fn job_options(graph: &Graph, catalog: &Catalog, script: &str, names: &mut BTree
         checkpoint_dir,
         restored_from: None,
         restart: Strategy::read(&catalog.settings, restart)?,
+        memory: memory(setting("state.backend.memory"))?,
+        local_dir: setting("state.backend.local-dir").filter(|d| !d.is_empty()).map_or_else(std::env::temp_dir, PathBuf::from),
     })
+}
+
+/// Bytes that state may take: what the setting says, else half of what the process may have; `None`: no limit.
+fn memory(setting: Option<&str>) -> Result<Option<usize>> {
+    let Some(text) = setting else { return Ok(cgroup::memory_limit().map(|limit| limit / 2)) };
+    match sluice_batch::memory_size::parse(text).map_err(|e| e.context("'state.backend.memory'"))? {
+        0 => Err(Error::plan("'state.backend.memory' is 0").hint("leave it out, and half of the pod's memory is used, if that is limited")),
+        bytes => Ok(Some(bytes)),
+    }
 }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use sluice_batch::{ErrorKind, EvalContext, Result};
 use sluice_connect::{Malformed, ScanRequest, Share, Source, SourceEvent};
+use sluice_operators::memory::Memory;
 use sluice_plan::{Graph, NodeKind};
 use sluice_state::Savepoint;
 
@@ -54,6 +55,17 @@ pub struct JobOptions {
     /// The path of `restore`.
     pub restored_from: Option<String>,
     pub restart: Strategy,
+    /// `state.backend.memory`: bytes that state may take; `None`: no limit.
+    pub memory: Option<usize>,
+    /// `state.backend.local-dir`: where state goes that does not fit.
+    pub local_dir: PathBuf,
+}
+
+impl JobOptions {
+    /// The memory of the job's state, for one life of the job.
+    fn memory(&self) -> Memory {
+        self.memory.map_or_else(Memory::unlimited, |limit| Memory::new(limit, self.local_dir.clone()))
+    }
 }
 
 /// Why a job ended without an error.
@@ -77,6 +89,8 @@ struct Input {
 /// How long a poll waits when nothing else is to be done.
 const IDLE_POLL: Duration = Duration::from_millis(20);
 const TICK: i64 = 100;
+/// Commits that make room in memory are not closer to each other.
+const SOONEST_COMMIT: Duration = Duration::from_millis(50);
 
 /// A task's share of the job.
 struct Part<'a> {
@@ -139,6 +153,8 @@ fn alone(
     let context = EvalContext { time_zone: options.time_zone, now: clock.now(), ..EvalContext::default() };
     let transactions = recover::open_transactions(graph, options)?;
     let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), &transactions, &|_| true)?;
+    let memory = options.memory();
+    pipeline.set_memory(&memory);
     let mut inputs = open_sources(graph, Share::ALL, recover::group(graph, options, &transactions), &mut pipeline)?;
     let part = Part { pipeline: &mut pipeline, inputs: &mut inputs };
     let (mut committer, restored) = recover::find(graph, options, &mut [part], &transactions)?;
@@ -190,7 +206,7 @@ fn alone(
         if !busy {
             pipeline.flush_client()?;
         }
-        if committed.elapsed() >= options.commit_interval {
+        if commit_is_due(committed, options, &memory) {
             committed = Instant::now();
             pipeline.flush(false)?;
             let part = Part { pipeline: &mut pipeline, inputs: &mut inputs };
@@ -210,6 +226,12 @@ fn alone(
     committer.close()?;
     report(&inputs, stats);
     Ok(ended)
+}
+
+/// Whether it is time for a commit, or memory is full of what has changed since the last one.
+fn commit_is_due(committed: Instant, options: &JobOptions, memory: &Memory) -> bool {
+    let elapsed = committed.elapsed();
+    elapsed >= options.commit_interval || (elapsed >= SOONEST_COMMIT && memory.wants_commit())
 }
 
 /// Tells monitoring of the sources.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use sluice_batch::{Error, EvalContext, Millis, Result};
 use sluice_connect::{Share, Transactions};
+use sluice_operators::memory::Memory;
 use sluice_operators::shard::SHARDS;
 use sluice_plan::{Distributed, Distribution, Graph};
 
@@ -22,7 +23,7 @@ use super::exchange::{Inlet, Message, Network, Outlet, Time};
 use super::pipeline::{Client, NoClient, Pipeline};
 use super::requests::Request;
 use super::stats::Stats;
-use super::{Ended, IDLE_POLL, Input, JobOptions, Part, TICK, drain, handle, open_sources, recover, report, snapshot};
+use super::{Ended, IDLE_POLL, Input, JobOptions, Part, TICK, commit_is_due, drain, handle, open_sources, recover, report, snapshot};
 
 /// How long a task with exchanges waits for news before it asks its sources again.
 const WAIT: Duration = Duration::from_millis(5);
@@ -85,13 +86,16 @@ pub fn run(
     let (to_coordinator, reports) = channel();
     let mut client = Some(client);
     let transactions = recover::open_transactions(graph, options)?;
+    let memory = options.memory();
     let (mut tasks, mut resume) = (vec![], vec![]);
     for index in 0..options.parallelism {
         let (sender, resumed) = channel();
         resume.push(sender);
         let link = Link { network: network.clone(), control: control.clone(), reports: to_coordinator.clone(), resumed };
         let client = client.take().unwrap_or_else(|| Box::new(NoClient));
-        tasks.push(Task::open(graph, &distributed, options, index, client, clock, &stats.part(), &transactions, link)?);
+        let mut task = Task::open(graph, &distributed, options, index, client, clock, &stats.part(), &transactions, link)?;
+        task.pipeline.set_memory(&memory);
+        tasks.push(task);
     }
     let committer = restore(graph, &distributed, options, &mut tasks, &transactions)?;
     let started = *started.get_or_insert_with(Instant::now);
@@ -110,7 +114,8 @@ pub fn run(
                 let _ = reports.send((index, Report::Failed(failed)));
             });
         }
-        let coordinator = Coordinator { graph, options, network: &network, control: &control, reports: &reports, resume, stats, committer };
+        let coordinator =
+            Coordinator { graph, options, network: &network, control: &control, reports: &reports, resume, stats, committer, memory };
         let result = coordinator.run(stop, started);
         control.abort.store(true, Ordering::Relaxed);
         (0..network.tasks()).for_each(|t| network.notify(t));
@@ -130,6 +135,7 @@ struct Coordinator<'a> {
     resume: Vec<Sender<Box<Held>>>,
     stats: &'a Stats,
     committer: Committer,
+    memory: Memory,
 }
 
 impl Coordinator<'_> {
@@ -185,7 +191,7 @@ impl Coordinator<'_> {
                 }
             }
             let wanted = request.as_ref().is_some_and(|r| !r.wish.drain);
-            if !committing && (ended.is_some() || wanted || committed.elapsed() >= self.options.commit_interval) {
+            if !committing && (ended.is_some() || wanted || commit_is_due(committed, self.options, &self.memory)) {
                 (committing, began) = (true, Instant::now());
                 self.ask(ended);
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sluice_batch::{Batch, Error, EvalContext, Millis, Result, WATERMARK_MAX, WATERMARK_NONE};
 use sluice_connect::{Sink, Transactions};
+use sluice_operators::memory::{Memory, Share};
 use sluice_operators::state::{ChangeKind, DeltaWriter, SnapshotReader, SnapshotWriter};
 use sluice_operators::{Item, Operator, Output};
 use sluice_plan::{Graph, Node, NodeKind};
@@ -45,6 +46,9 @@ pub struct Pipeline {
     stats: Arc<Stats>,
     /// What goes from an operator to its consumers; kept to reuse the allocation.
     spare: Vec<Vec<Item>>,
+    memory: Memory,
+    /// State that can be in memory only.
+    fixed: Share,
 }
 
 struct Stage {
@@ -58,6 +62,8 @@ struct Stage {
     forwarded: Millis,
     idle: bool,
     wants_ticks: bool,
+    /// Its state may go to disk.
+    spills: bool,
 }
 
 enum Work {
@@ -80,6 +86,7 @@ impl Stage {
     fn new(work: Work, inputs: usize) -> Self {
         Self {
             wants_ticks: matches!(&work, Work::Operator(o) if o.wants_ticks()),
+            spills: false,
             work,
             consumers: vec![],
             inputs: vec![InputTime { watermark: WATERMARK_NONE, idle: false }; inputs.max(1)],
@@ -93,7 +100,16 @@ impl Stage {
 /// A pipeline of nothing.
 impl Default for Pipeline {
     fn default() -> Self {
-        Self { stages: vec![], context: EvalContext::default(), client: Box::new(NoClient), stats: Arc::default(), spare: vec![] }
+        let memory = Memory::unlimited();
+        Self {
+            stages: vec![],
+            context: EvalContext::default(),
+            client: Box::new(NoClient),
+            stats: Arc::default(),
+            spare: vec![],
+            fixed: memory.share(),
+            memory,
+        }
     }
 }
 
@@ -126,7 +142,17 @@ impl Pipeline {
                 stages[*input].consumers.push((at, port));
             }
         }
-        Ok(Self { stages, context, client, stats, spare: vec![] })
+        Ok(Self { stages, context, client, stats, ..Self::default() })
+    }
+
+    /// How much memory the job's state may take. To be said before [`Pipeline::restore`].
+    pub fn set_memory(&mut self, memory: &Memory) {
+        (self.memory, self.fixed) = (memory.clone(), memory.share());
+        for stage in &mut self.stages {
+            if let Work::Operator(operator) = &mut stage.work {
+                stage.spills = operator.spill(memory);
+            }
+        }
     }
 
     /// Puts an exchange into the edges from `from` to `to`: rows go to the outlet instead, if this task sends any, and come from a new
@@ -272,20 +298,32 @@ impl Pipeline {
     /// Processing time for those that want it; sinks and the client get it always.
     pub fn tick(&mut self, now: Millis) -> Result<()> {
         let (mut late, mut bytes, mut matches) = (0, 0, 0);
+        let (mut fixed, mut most) = (0, ("", 0));
         for at in 0..self.stages.len() {
             if self.stages[at].wants_ticks {
                 self.call(at, |op, out| op.tick(now, out))?;
             }
+            let spills = self.stages[at].spills;
             match &mut self.stages[at].work {
                 Work::Sink(sink) => sink.tick(now)?,
                 Work::Operator(op) => {
                     late += op.late_rows();
                     matches += op.matches();
-                    bytes += op.state_bytes() as u64;
+                    if spills {
+                        op.make_room()?;
+                    }
+                    let held = op.state_bytes();
+                    bytes += held as u64;
+                    if !spills {
+                        fixed += held;
+                        most = if held > most.1 { (op.name(), held) } else { most };
+                    }
                 }
                 Work::Entry | Work::Client(_) | Work::Outlet(_) => {}
             }
         }
+        self.fixed.set(fixed);
+        self.memory.warn(most.0, most.1);
         self.stats.set_state(late, bytes, matches);
         Ok(())
     }

@@ -65,6 +65,8 @@ impl<A: Aggregate> Slots<A> {
 
 impl<A: Aggregate> Accumulator for Slots<A> {
     fn resize(&mut self, groups: usize) {
+        // Who calls it knows how much more is wise.
+        self.states.reserve_exact(groups.saturating_sub(self.states.len()));
         self.states.resize_with(groups, A::State::default);
     }
 
