@@ -219,7 +219,7 @@ fn reference(job: &Job) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
 
 /// All files are named by the newest one.
 fn assert_no_garbage(state: &Path, pipeline: &str, what: &str) {
-    let storage = storage::open(&state.display().to_string(), pipeline).unwrap();
+    let storage = storage::open(&state.display().to_string(), pipeline, &Default::default()).unwrap();
     let files: BTreeSet<String> = storage.list().unwrap().into_iter().map(|(name, _)| name).filter(|n| n != "commit.json").collect();
     let headers = files.iter().map(|name| (name, file::decode(storage.read(name).unwrap().unwrap()).unwrap().0));
     let Some((name, newest)) = headers.max_by_key(|(_, h)| (h.epoch, h.before.len())) else { return };

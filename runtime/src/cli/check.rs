@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use sluice_batch::{Error, Result};
-use sluice_state::Savepoint;
 use sluice_state::compatibility::{Fate, Report, Verdict};
+use sluice_state::{Savepoint, storage};
 
 use super::print;
 use crate::script::{self, Step};
@@ -17,8 +17,8 @@ use crate::script::{self, Step};
 
 Exit codes: 0 compatible: all state is used; 3 partial: something starts empty; 2 incompatible: some state cannot be used.")]
 pub struct Args {
-    /// The directory of the savepoint.
-    savepoint: PathBuf,
+    /// The directory of the savepoint: a path, or s3://bucket/prefix.
+    savepoint: String,
     /// The SQL script that is to go on from it, or YAML with a StreamingDeployment.
     file: PathBuf,
     #[command(flatten)]
@@ -41,8 +41,8 @@ pub enum Output {
 /// # Errors
 /// If the savepoint cannot be read or the script cannot be planned.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let manifest = Savepoint::manifest(&args.savepoint)?;
     let script = script::load(&args.file, &args.sql)?;
+    let manifest = Savepoint::manifest(storage::at(&args.savepoint, &super::run::storage_options(&script)?)?.as_ref())?;
     let graphs: Vec<_> = script.steps.iter().filter_map(|s| if let Step::Job { graph, .. } = s { Some(graph) } else { None }).collect();
     let [graph] = graphs[..] else {
         return Err(Error::plan(format!("a savepoint is of one job, and the script has {}", graphs.len()))

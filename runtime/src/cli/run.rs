@@ -10,14 +10,14 @@ use std::time::Duration;
 use sluice_batch::{Error, Result};
 use sluice_plan::{Graph, NodeKind};
 use sluice_sql::catalog::Catalog;
-use sluice_state::Savepoint;
+use sluice_state::{Savepoint, storage};
 
 use super::{print, stop_on_signal};
 use crate::cgroup;
 use crate::client::{self, Format};
 use crate::local::Local;
 use crate::savepoint;
-use crate::script::{self, Step};
+use crate::script::{self, Script, Step};
 use crate::server::Server;
 use crate::task::clock::SystemClock;
 use crate::task::requests::{Periodic, Requests};
@@ -53,11 +53,12 @@ pub struct Args {
     output: Option<Format>,
     /// When all input is read or the job is stopped, write a savepoint into this new directory; time does not end then, so no window
     /// fires because of it.
+    /// A path, or s3://bucket/prefix.
     #[arg(long, value_name = "DIR")]
-    savepoint_at_end: Option<PathBuf>,
-    /// Go on from this savepoint.
+    savepoint_at_end: Option<String>,
+    /// Go on from this savepoint: a path, or s3://bucket/prefix.
     #[arg(long, value_name = "DIR")]
-    restore_from: Option<PathBuf>,
+    restore_from: Option<String>,
     /// Start even if the savepoint or the last commit holds state that no operator of the script takes.
     #[arg(long)]
     allow_non_restored_state: bool,
@@ -79,7 +80,12 @@ pub fn run(args: Args) -> Result<()> {
             .hint("put INSERTs into one statement set; leave SELECTs out"));
     }
     let mut names = BTreeSet::new();
-    let mut restore = args.restore_from.as_deref().map(Savepoint::read).transpose()?.map(Savepoint::with_new_time);
+    let access = storage_options(&script)?;
+    let read = |directory: &String| Savepoint::read(&storage::at(directory, &access)?).map(Savepoint::with_new_time);
+    let mut restore = args.restore_from.as_ref().map(read).transpose()?;
+    if let Some(directory) = &args.savepoint_at_end {
+        Savepoint::check_new(storage::at(directory, &access)?.as_ref())?;
+    }
     let stats = Arc::new(Stats::default());
     let stop = stop_on_signal(stats.opening())?;
     let requests = Arc::new(Requests::default());
@@ -101,7 +107,7 @@ pub fn run(args: Args) -> Result<()> {
                 let options = JobOptions {
                     duration: args.duration,
                     restore: adapted,
-                    restored_from: args.restore_from.as_ref().map(|p| p.display().to_string()),
+                    restored_from: args.restore_from.clone(),
                     allow_non_restored: args.allow_non_restored_state,
                     savepoint_at_end: args.savepoint_at_end.clone(),
                     sql: script.sql.clone(),
@@ -112,6 +118,7 @@ pub fn run(args: Args) -> Result<()> {
                 // Its broker is gone with the process, and the commit records with it.
                 let options = if local.is_some() { JobOptions { checkpoint_dir: None, ..options } } else { options };
                 let client = client::new(args.output.unwrap_or_else(default_format), stop.clone());
+                requests.begin(&options.storage);
                 let periodic = Periodic::start(&catalog, &requests)?;
                 result = task::run(&graph, &options, client, &SystemClock, &stop, &stats);
                 drop(periodic);
@@ -147,6 +154,20 @@ pub fn parallelism(given: Option<u32>, catalog: &Catalog) -> Result<usize> {
     }
 }
 
+/// The folder of state; the second name is that of Flink 1.
+const CHECKPOINTS: [&str; 2] = ["execution.checkpointing.dir", "state.checkpoints.dir"];
+
+/// How a job reaches object stores.
+fn storage_of(catalog: &Catalog) -> Result<storage::Options> {
+    storage::Options::read(catalog.settings.iter().map(|(k, v)| (k.as_str(), v.as_str())))
+}
+
+/// How the first job of a script reaches object stores.
+pub fn storage_options(script: &Script) -> Result<storage::Options> {
+    let first = script.steps.iter().find_map(|s| if let Step::Job { catalog, .. } = s { Some(catalog) } else { None });
+    first.map_or_else(|| Ok(storage::Options::default()), |catalog| storage_of(catalog))
+}
+
 /// The job's settings. `names`: of jobs that the process has run; each that writes tables gets one of its own.
 fn job_options(graph: &Graph, catalog: &Catalog, script: &str, names: &mut BTreeSet<String>) -> Result<JobOptions> {
     let setting = |key: &str| catalog.settings.get(key).map(|v| v.trim());
@@ -165,7 +186,7 @@ fn job_options(graph: &Graph, catalog: &Catalog, script: &str, names: &mut BTree
         n += 1;
         name = format!("{base}-{n}");
     }
-    let checkpoint_dir = setting("execution.checkpointing.dir").map(str::to_owned);
+    let checkpoint_dir = CHECKPOINTS.iter().find_map(|key| setting(key)).map(str::to_owned);
     let bounded = graph.nodes.iter().any(|n| matches!(&n.kind, NodeKind::Source { request, .. } if request.force_bounded));
     let restart = if checkpoint_dir.is_some() && !bounded { Strategy::patient() } else { Strategy::None };
     Ok(JobOptions {
@@ -175,6 +196,7 @@ fn job_options(graph: &Graph, catalog: &Catalog, script: &str, names: &mut BTree
         restore: None,
         allow_non_restored: false,
         savepoint_at_end: None,
+        storage: storage_of(catalog)?,
         sql: String::new(),
         requests: Arc::default(),
         parallelism: 1,

@@ -1,12 +1,13 @@
 //! `sluice savepoint list|show|delete|take`
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use sluice_batch::{Error, Result};
 use sluice_state::manifest::{self, Manifest};
+use sluice_state::storage::{self, Storage};
 use sluice_state::{Savepoint, read_columns};
 
 use super::check::Output;
@@ -26,8 +27,15 @@ pub enum Command {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+  sluice savepoint list /savepoints
+  AWS_REGION=eu-central-1 sluice savepoint list s3://bucket/savepoints
+  sluice savepoint list s3://bucket/savepoints --set s3.endpoint=http://minio:9000")]
 pub struct ListArgs {
-    directory: PathBuf,
+    /// A path, or s3://bucket/prefix.
+    directory: String,
+    #[command(flatten)]
+    access: Access,
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
 }
@@ -38,7 +46,10 @@ pub struct ListArgs {
   sluice savepoint show /savepoints/1 --key user-7
   sluice savepoint show /savepoints/1 --operator GroupAggregate --limit 5")]
 pub struct ShowArgs {
-    savepoint: PathBuf,
+    /// A path, or s3://bucket/prefix.
+    savepoint: String,
+    #[command(flatten)]
+    access: Access,
     /// Only this operator: its identity, or the beginning of it.
     #[arg(long, value_name = "ID")]
     operator: Option<String>,
@@ -60,8 +71,8 @@ pub struct TakeArgs {
     /// Where the job serves HTTP (`sluice run --http`).
     #[arg(long)]
     url: String,
-    /// A new directory, as the job sees it.
-    savepoint: PathBuf,
+    /// A new directory, as the job sees it: a path, or s3://bucket/prefix.
+    savepoint: String,
     /// End the job with the savepoint; if that cannot be written the job goes on.
     #[arg(long)]
     stop: bool,
@@ -72,7 +83,32 @@ pub struct TakeArgs {
 
 #[derive(clap::Args)]
 pub struct DeleteArgs {
-    savepoint: PathBuf,
+    /// A path, or s3://bucket/prefix.
+    savepoint: String,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// How object stores are reached: as jobs do it.
+#[derive(clap::Args)]
+pub struct Access {
+    /// An option of S3 that the environment (AWS_…) does not have: s3.endpoint, s3.endpoint.region, s3.path.style.access.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+}
+
+impl Access {
+    fn open(&self, directory: &str) -> Result<Arc<dyn Storage>> {
+        let mut pairs = vec![];
+        for text in &self.settings {
+            let pair = text.split_once('=').ok_or_else(|| Error::plan(format!("--set {text}: expected KEY=VALUE")))?;
+            if !pair.0.starts_with("s3.") {
+                return Err(Error::plan(format!("--set {}: only options of S3 have a meaning here", pair.0)));
+            }
+            pairs.push(pair);
+        }
+        storage::at(directory, &storage::Options::read(pairs)?)
+    }
 }
 
 pub fn run(command: Command) -> Result<()> {
@@ -80,7 +116,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Take(args) => take(args),
         Command::List(args) => list(&args),
         Command::Show(args) => show(&args),
-        Command::Delete(args) => Savepoint::delete(&args.savepoint),
+        Command::Delete(args) => Savepoint::delete(args.access.open(&args.savepoint)?.as_ref()),
     }
 }
 
@@ -102,13 +138,12 @@ fn json(value: &impl serde::Serialize) -> Result<String> {
 }
 
 fn list(args: &ListArgs) -> Result<()> {
-    let failed = |e: std::io::Error| Error::runtime(format!("{}: {e}", args.directory.display()));
-    let mut found: Vec<(PathBuf, Manifest)> = vec![];
-    for entry in std::fs::read_dir(&args.directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.join(sluice_state::savepoint::MANIFEST).exists() {
-            let manifest = Savepoint::manifest(&path)?;
-            found.push((path, manifest));
+    let directory = args.access.open(&args.directory)?;
+    let mut found: Vec<(String, Manifest)> = vec![];
+    for name in directory.folders()? {
+        let folder = directory.folder(&name);
+        if let Some(manifest) = Savepoint::find(folder.as_ref())? {
+            found.push((folder.place(""), manifest));
         }
     }
     found.sort_by(|a, b| (&a.1.created, &a.0).cmp(&(&b.1.created, &b.0)));
@@ -125,16 +160,16 @@ fn list(args: &ListArgs) -> Result<()> {
         )?,
         Output::Text => {
             let head = ["CREATED", "OPERATORS", "ROWS", "SAVEPOINT"].map(str::to_owned).to_vec();
-            let line = |(path, m): &(PathBuf, Manifest)| {
-                vec![m.created.clone(), m.operators.len().to_string(), rows(m).to_string(), path.display().to_string()]
-            };
+            let line =
+                |(path, m): &(String, Manifest)| vec![m.created.clone(), m.operators.len().to_string(), rows(m).to_string(), path.clone()];
             table(&[vec![head], found.iter().map(line).collect()].concat())
         }
     })
 }
 
 fn show(args: &ShowArgs) -> Result<()> {
-    let manifest = Savepoint::manifest(&args.savepoint)?;
+    let directory = args.access.open(&args.savepoint)?;
+    let manifest = Savepoint::manifest(directory.as_ref())?;
     if args.output == Output::Json {
         return print(&json(&manifest)?);
     }
@@ -149,7 +184,7 @@ fn show(args: &ShowArgs) -> Result<()> {
     }
     for operator in operators {
         for t in &operator.tables {
-            let text = rows(&args.savepoint, t, args.key.as_deref(), args.limit)?;
+            let text = rows(&directory, t, args.key.as_deref(), args.limit)?;
             if !text.is_empty() {
                 print(&format!("{} {} ({})\n{text}\n", operator.identity, t.name, operator.layout.sinks.join(", ")))?;
             }
@@ -181,7 +216,7 @@ fn overview(manifest: &Manifest) -> String {
 }
 
 /// Rows of a state table, as a text table; empty if none matches.
-fn rows(directory: &Path, from: &manifest::Table, key: Option<&str>, limit: usize) -> Result<String> {
+fn rows(directory: &Arc<dyn Storage>, from: &manifest::Table, key: Option<&str>, limit: usize) -> Result<String> {
     let mut lines: Vec<Vec<String>> = vec![];
     let mut each = |batch: RecordBatch| -> Result<bool> {
         let options = FormatOptions::default().with_null("NULL");
@@ -201,7 +236,7 @@ fn rows(directory: &Path, from: &manifest::Table, key: Option<&str>, limit: usiz
         }
         Ok(true)
     };
-    read_columns(&directory.join(&from.file), &mut each)?;
+    read_columns(directory, &from.file, &mut each)?;
     Ok(if lines.len() > 1 { table(&lines) } else { String::new() })
 }
 

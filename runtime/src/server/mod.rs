@@ -83,7 +83,9 @@ async fn savepoint(
         Ok(Json(wish)) => wish,
         Err(e) => return refused(StatusCode::BAD_REQUEST, e.body_text()),
     };
-    let answer = match requests.ask(wish) {
+    // Asking looks at the directory, which may be far away.
+    let asked = tokio::task::spawn_blocking(move || requests.ask(wish)).await;
+    let answer = match asked.unwrap_or_else(|_| Err(Error::runtime("the request broke off"))) {
         Ok(answer) => answer,
         Err(e) if e.kind() == ErrorKind::Plan => return refused(StatusCode::BAD_REQUEST, e.to_string()),
         Err(e) => return refused(StatusCode::CONFLICT, e.to_string()),

@@ -12,7 +12,6 @@ pub mod restart;
 mod snapshot;
 pub mod stats;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +20,7 @@ use sluice_batch::{ErrorKind, EvalContext, Result};
 use sluice_connect::{Malformed, ScanRequest, Share, Source, SourceEvent};
 use sluice_operators::memory::Memory;
 use sluice_plan::{Graph, NodeKind};
-use sluice_state::Savepoint;
+use sluice_state::{Savepoint, storage};
 
 use crate::task::clock::Clock;
 use crate::task::pipeline::{Client, NoClient, Pipeline};
@@ -41,7 +40,9 @@ pub struct JobOptions {
     /// State of the last commit that no operator takes is left behind.
     pub allow_non_restored: bool,
     /// Where a savepoint goes when the job ends; it then ends without the final watermark.
-    pub savepoint_at_end: Option<PathBuf>,
+    pub savepoint_at_end: Option<String>,
+    /// How object stores are reached.
+    pub storage: storage::Options,
     /// The job's text, for the savepoint's readers.
     pub sql: String,
     /// Savepoints that are asked for while the job runs.
@@ -221,7 +222,7 @@ fn alone(
         request.serve(graph, &parts, options);
     }
     if let Some(directory) = &options.savepoint_at_end {
-        snapshot::write(&snapshot::take(graph, &parts, &options.sql)?, graph, directory)?;
+        snapshot::write(&snapshot::take(graph, &parts, &options.sql)?, graph, directory, &options.storage)?;
     }
     committer.close()?;
     report(&inputs, stats);

@@ -217,7 +217,7 @@ impl Coordinator<'_> {
             request.serve(self.graph, &parts, self.options);
         }
         if let Some(directory) = &self.options.savepoint_at_end {
-            snapshot::write(&snapshot::take(self.graph, &parts, &self.options.sql)?, self.graph, directory)?;
+            snapshot::write(&snapshot::take(self.graph, &parts, &self.options.sql)?, self.graph, directory, &self.options.storage)?;
         }
         committer.close()
     }

@@ -51,10 +51,15 @@ pub fn find(
     let keeper = keeper(graph, options, parts, transactions);
     let mut checkpoints = match (&keeper, &options.checkpoint_dir) {
         (Keeper::None, _) | (_, None) => None,
-        (_, Some(directory)) => Some(Checkpoints::new(storage::open(directory, &options.name)?, &options.name)),
+        (_, Some(directory)) => Some(Checkpoints::new(storage::open(directory, &options.name, &options.storage)?, &options.name)),
     };
     let found = find_record(&keeper, options, parts, transactions, checkpoints.as_ref())?;
     let generation = found.as_ref().map_or(0, |f| f.record.generation) + 1;
+    if let (Keeper::File, Some(checkpoints)) = (&keeper, &checkpoints) {
+        checkpoints.take_over(found.as_ref().map(|f| &f.record), generation)?;
+    }
+    // A start without a commit leaves no more than its generation.
+    let found = found.filter(|f| f.record.epoch > 0);
     let savepoint = options.restored_from.as_deref().map(|path| format!("{:016x}", hash(path)));
     // A job that goes on after a crash is started with the savepoint that it once began with.
     let anew = savepoint.is_some() && found.as_ref().is_none_or(|f| f.record.savepoint != savepoint);
@@ -62,7 +67,7 @@ pub fn find(
     let (restored, record) = match (&options.restore, &found) {
         (Some(restore), _) if anew => {
             if let Some(checkpoints) = &mut checkpoints {
-                checkpoints.start_over(generation);
+                checkpoints.start_over(generation)?;
             }
             (Some(restore.clone()), Record { savepoint, ..Record::default() })
         }
@@ -199,7 +204,7 @@ fn load(
         match layouts(&state.operators) == before {
             true => checkpoints.clean()?,
             // What is upon the old files would not mean the same.
-            false => checkpoints.start_over(generation),
+            false => checkpoints.start_over(generation)?,
         }
     }
     let sources = &mut state.sources;

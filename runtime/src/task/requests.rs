@@ -1,14 +1,13 @@
 //! Savepoints that are asked for while a job runs.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use sluice_batch::{Error, Result};
 use sluice_plan::Graph;
 use sluice_sql::catalog::Catalog;
-use sluice_state::savepoint::MANIFEST;
+use sluice_state::{Savepoint, storage};
 
 use super::{JobOptions, Part, snapshot};
 
@@ -16,8 +15,8 @@ use super::{JobOptions, Part, snapshot};
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wish {
-    /// A new directory.
-    pub directory: PathBuf,
+    /// A new directory: a path or a URI.
+    pub directory: String,
     /// The job ends with the savepoint. If that cannot be written the job goes on.
     #[serde(default)]
     pub stop: bool,
@@ -29,25 +28,21 @@ pub struct Wish {
 impl Wish {
     /// # Errors
     /// If it asks for what cannot be, or the directory cannot take a savepoint.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self, options: &storage::Options) -> Result<()> {
         if self.drain && !self.stop {
             return Err(Error::plan("drain without stop: a job whose time has ended cannot go on"));
         }
-        if self.directory.as_os_str().is_empty() {
+        if self.directory.trim().is_empty() {
             return Err(Error::plan("the savepoint needs a directory"));
         }
-        let failed = |e: std::io::Error| Error::runtime(format!("savepoint {}: {e}", self.directory.display()));
-        if self.directory.join(MANIFEST).exists() {
-            return Err(Error::runtime(format!("{} holds a savepoint already", self.directory.display())).hint("name a new directory"));
-        }
-        std::fs::create_dir_all(&self.directory).map_err(failed)
+        Savepoint::check_new(storage::at(&self.directory, options)?.as_ref())
     }
 }
 
 /// A wish and who waits for it.
 pub struct Request {
     pub wish: Wish,
-    reply: Sender<Result<PathBuf>>,
+    reply: Sender<Result<String>>,
 }
 
 impl Request {
@@ -55,7 +50,7 @@ impl Request {
     /// cannot be written is no reason to.
     pub(super) fn serve(self, graph: &Graph, parts: &[Part<'_>], options: &JobOptions) -> bool {
         let taken = snapshot::take(graph, parts, &options.sql);
-        let result = taken.and_then(|savepoint| snapshot::write(&savepoint, graph, &self.wish.directory));
+        let result = taken.and_then(|savepoint| snapshot::write(&savepoint, graph, &self.wish.directory, &options.storage));
         let stop = self.wish.stop && result.is_ok();
         self.answer(result);
         stop
@@ -74,6 +69,8 @@ impl Request {
 #[derive(Default)]
 pub struct Requests {
     queue: Mutex<Queue>,
+    /// How the job that runs reaches object stores.
+    storage: Mutex<storage::Options>,
 }
 
 #[derive(Default)]
@@ -84,12 +81,18 @@ struct Queue {
 }
 
 impl Requests {
+    /// A job begins that reaches object stores so.
+    pub fn begin(&self, storage: &storage::Options) {
+        *self.storage.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = storage.clone();
+    }
+
     /// Asks for a savepoint; the answer comes when it is there.
     ///
     /// # Errors
     /// If the wish is none that can be fulfilled.
-    pub fn ask(&self, wish: Wish) -> Result<Receiver<Result<PathBuf>>> {
-        wish.check()?;
+    pub fn ask(&self, wish: Wish) -> Result<Receiver<Result<String>>> {
+        let storage = self.storage.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        wish.check(&storage)?;
         let (reply, answer) = channel();
         let mut queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if queue.ended {
@@ -136,13 +139,15 @@ impl Periodic {
         let Some(folder) = FOLDERS.iter().find_map(|key| catalog.settings.get(*key)) else {
             return Err(Error::plan(format!("'{INTERVAL}' needs '{}'", FOLDERS[0])));
         };
-        let folder = PathBuf::from(folder.strip_prefix("file://").unwrap_or(folder));
+        let storage = storage::Options::read(catalog.settings.iter().map(|(k, v)| (k.as_str(), v.as_str())))?;
+        storage::at(folder, &storage).map_err(|e| e.context(format!("'{}'", FOLDERS[0])))?;
+        let folder = folder.clone();
         let (ends, ended) = channel();
         let requests = requests.clone();
         std::thread::Builder::new().name("savepoints".into()).spawn(move || {
             while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(interval) {
                 let name = format!("savepoint-{}", chrono::Utc::now().format("%Y%m%dT%H%M%S%3f"));
-                let answer = requests.ask(Wish { directory: folder.join(name), ..Wish::default() });
+                let answer = requests.ask(Wish { directory: storage::join(&folder, &name), ..Wish::default() });
                 // A failure is logged where it happens; the next one may do better.
                 match answer.map(|a| a.recv()) {
                     Ok(_) => {}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sluice_batch::{Result, WATERMARK_MAX, WATERMARK_NONE};
 use sluice_plan::{Graph, NodeKind};
-use sluice_state::{Savepoint, SourceState};
+use sluice_state::{Savepoint, SourceState, storage};
 
 use super::pipeline::Pipeline;
 use super::{Input, Part};
@@ -64,13 +64,13 @@ pub fn sources(graph: &Graph, parts: &[Part<'_>]) -> Vec<SourceState> {
 ///
 /// # Errors
 /// If the directory holds a savepoint already, or cannot be written.
-pub fn write(savepoint: &Savepoint, graph: &Graph, directory: &std::path::Path) -> Result<()> {
+pub fn write(savepoint: &Savepoint, graph: &Graph, directory: &str, options: &storage::Options) -> Result<()> {
     let calls = |identity: &str| {
         let at = graph.nodes.iter().position(|n| n.properties.identity == identity)?;
         let (calls, input, retracting) = sluice_plan::aggregate_calls(graph, at)?;
         Some(sluice_state::typed::Calls { calls, input, retracting })
     };
-    savepoint.write_with(directory, &calls)
+    savepoint.write_with(&storage::at(directory, options)?, &calls)
 }
 
 /// Gives operators and sources what they had, by identity: a savepoint of another job has gone through [`crate::savepoint::adapt`].

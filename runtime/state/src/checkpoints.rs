@@ -4,7 +4,7 @@
 //! a record that no longer needs them is in place.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use sluice_batch::{Error, Result, fail};
 use crate::change::{Accumulated, OperatorChanges};
 use crate::file::{self, Header};
 use crate::manifest::Source;
-use crate::storage::Storage;
+use crate::storage::{Storage, Version};
 use crate::{OperatorState, SourceState};
 
 /// The file that is the commit record of jobs without Kafka.
@@ -79,6 +79,8 @@ pub struct Checkpoints {
     rebased: bool,
     /// The folder holds files of a life that the next record ends.
     anew: bool,
+    /// The record as this instance has last seen it.
+    seen: Mutex<Option<Version>>,
 }
 
 impl Checkpoints {
@@ -93,6 +95,7 @@ impl Checkpoints {
             merge: None,
             rebased: false,
             anew: false,
+            seen: Mutex::default(),
         }
     }
 
@@ -101,7 +104,8 @@ impl Checkpoints {
     /// # Errors
     /// If it cannot be read.
     pub fn read_record(&self) -> Result<Option<Record>> {
-        let Some(bytes) = self.storage.read(RECORD)? else { return Ok(None) };
+        let Some((bytes, version)) = self.storage.read_record(RECORD)? else { return Ok(None) };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
         let record = serde_json::from_slice(&bytes).map_err(|e| Error::runtime(format!("{}: {e}", self.storage.place(RECORD))))?;
         Ok(Some(record))
     }
@@ -109,10 +113,23 @@ impl Checkpoints {
     /// Commits a job without Kafka.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If it cannot be written. If the record is not the one that was last read or written here, another instance of the job has taken
+    /// over: that error is the last one.
     pub fn write_record(&self, record: &Record) -> Result<()> {
         let bytes = serde_json::to_vec_pretty(record).map_err(|e| Error::runtime(e.to_string()))?;
-        self.storage.replace(RECORD, &bytes)
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen = Some(self.storage.replace(RECORD, &bytes, seen.as_ref())?);
+        Ok(())
+    }
+
+    /// Takes over a job without Kafka: from now on no earlier instance can commit, and what it has written without committing may be
+    /// deleted. `found` is the record that was read; until the first commit, one of epoch 0 stands for none.
+    ///
+    /// # Errors
+    /// As [`Checkpoints::write_record`].
+    pub fn take_over(&self, found: Option<&Record>, generation: u64) -> Result<()> {
+        let found = found.cloned().unwrap_or_else(|| Record { pipeline: self.pipeline.clone(), ..Record::default() });
+        self.write_record(&Record { generation, ..found })
     }
 
     /// Reads the state that a record names; without one, nothing. Files will be written as of `generation`.
@@ -138,10 +155,18 @@ impl Checkpoints {
     }
 
     /// Begins without what is there, because a savepoint was chosen instead; it is deleted behind the first commit.
-    pub fn start_over(&mut self, generation: u64) {
+    ///
+    /// # Errors
+    /// If what an earlier start of the same generation has left, which no record names, cannot be deleted.
+    pub fn start_over(&mut self, generation: u64) -> Result<()> {
         (self.generation, self.anew) = (generation, true);
         self.chain.clear();
         self.held.clear();
+        let of = |name: &str| name.strip_suffix(".parquet")?.rsplit('-').next()?.parse::<u64>().ok();
+        for (name, _) in self.storage.list()?.iter().filter(|(name, _)| of(name).is_some_and(|g| g >= generation)) {
+            self.storage.delete(name)?;
+        }
+        Ok(())
     }
 
     /// Without a record nothing was ever committed: files of more than a first try say that the record was lost.
@@ -341,7 +366,7 @@ mod tests {
     #[test]
     fn deltas_go_upon_a_base_and_what_no_record_names_is_gone() {
         let dir = tempfile::tempdir().unwrap();
-        let storage = storage::open(&dir.path().display().to_string(), "p").unwrap();
+        let storage = storage::open(&dir.path().display().to_string(), "p", &Default::default()).unwrap();
         let mut c = Checkpoints::new(storage.clone(), "p");
         assert!(c.load(None, 1).unwrap().operators.is_empty());
         let mut record = Record { generation: 1, ..Record::default() };
@@ -366,7 +391,7 @@ mod tests {
     #[test]
     fn a_base_is_made_in_the_background() {
         let dir = tempfile::tempdir().unwrap();
-        let storage = storage::open(&dir.path().display().to_string(), "p").unwrap();
+        let storage = storage::open(&dir.path().display().to_string(), "p", &Default::default()).unwrap();
         let mut c = Checkpoints::new(storage.clone(), "p");
         c.load(None, 1).unwrap();
         let mut record = Record { generation: 1, ..Record::default() };
@@ -392,9 +417,45 @@ mod tests {
     }
 
     #[test]
+    fn only_one_instance_commits() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = storage::open(&dir.path().display().to_string(), "p", &Default::default()).unwrap();
+        let start = || {
+            let c = Checkpoints::new(storage.clone(), "p");
+            let found = c.read_record().unwrap();
+            let generation = found.as_ref().map_or(0, |r| r.generation) + 1;
+            (c.take_over(found.as_ref(), generation), c, Record { generation, epoch: 1, ..Record::default() })
+        };
+        let (taken, first, mut record) = start();
+        taken.unwrap();
+        first.write_record(&record).unwrap();
+        let (taken, second, of_second) = start();
+        taken.unwrap();
+        assert_eq!(of_second.generation, 2);
+        record.epoch = 2;
+        let error = first.write_record(&record).unwrap_err();
+        assert!(error.is_last() && error.message().contains("another instance"), "{error}");
+        second.write_record(&of_second).unwrap();
+        second.write_record(&of_second).unwrap();
+        assert_eq!(second.read_record().unwrap(), Some(of_second));
+    }
+
+    #[test]
+    fn a_start_that_died_leaves_no_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = storage::open(&dir.path().display().to_string(), "p", &Default::default()).unwrap();
+        for _ in 0..2 {
+            let mut c = Checkpoints::new(storage.clone(), "p");
+            c.start_over(3).unwrap();
+            c.write(1, &changes(true, vec![(Op::Put, 1)], 4), &[]).unwrap();
+        }
+        assert_eq!(storage.list().unwrap().len(), 1);
+    }
+
+    #[test]
     fn operators_that_write_all_need_no_deltas() {
         let dir = tempfile::tempdir().unwrap();
-        let storage = storage::open(&dir.path().display().to_string(), "p").unwrap();
+        let storage = storage::open(&dir.path().display().to_string(), "p", &Default::default()).unwrap();
         let mut c = Checkpoints::new(storage.clone(), "p");
         c.load(None, 1).unwrap();
         let mut record = Record { generation: 1, ..Record::default() };

@@ -1,11 +1,12 @@
-//! A savepoint as a directory: `manifest.json` and one Parquet file a state table.
+//! A savepoint as a directory (on a disk or in an object store): `manifest.json` and one Parquet file a state table.
 
-use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
-use sluice_batch::{Error, Result};
+use sluice_batch::{Error, Result, fail};
 
 use crate::manifest::{self, Manifest};
+use crate::storage::Storage;
 use crate::typed::{Calls, Reader, Typed};
 use crate::{OperatorState, SourceState, table};
 
@@ -29,11 +30,22 @@ impl Savepoint {
         self
     }
 
+    /// That a directory can take a savepoint.
+    ///
+    /// # Errors
+    /// If it holds one already, or cannot be written.
+    pub fn check_new(directory: &dyn Storage) -> Result<()> {
+        if directory.size(MANIFEST)?.is_some() {
+            return Err(Error::runtime(format!("{} holds a savepoint already", directory.place(""))).hint("name a new directory"));
+        }
+        directory.prepare()
+    }
+
     /// Writes it; the manifest last, so that a directory with one is complete.
     ///
     /// # Errors
     /// If the directory holds a savepoint already, or cannot be written.
-    pub fn write(&self, directory: &Path) -> Result<()> {
+    pub fn write(&self, directory: &Arc<dyn Storage>) -> Result<()> {
         self.write_with(directory, &|_| None)
     }
 
@@ -41,19 +53,17 @@ impl Savepoint {
     ///
     /// # Errors
     /// As [`Savepoint::write`].
-    pub fn write_with(&self, directory: &Path, calls: &dyn Fn(&str) -> Option<Calls>) -> Result<()> {
-        let failed = |e: std::io::Error| Error::runtime(format!("savepoint {}: {e}", directory.display()));
-        if directory.join(MANIFEST).exists() {
-            return Err(Error::runtime(format!("{} holds a savepoint already", directory.display())).hint("name a new directory"));
-        }
-        fs::create_dir_all(directory).map_err(failed)?;
+    pub fn write_with(&self, directory: &Arc<dyn Storage>, calls: &dyn Fn(&str) -> Option<Calls>) -> Result<()> {
+        Self::check_new(directory.as_ref())?;
         let mut operators = vec![];
         for operator in &self.operators {
             let calls = calls(&operator.identity);
             let mut tables = vec![];
             for (name, rows) in &operator.tables {
                 let file = format!("{}.{name}.parquet", file_name(&operator.identity));
-                let columns = write_table(&directory.join(&file), operator, name, rows, calls.as_ref())?;
+                // What is there is of a savepoint that was not finished: it has no manifest.
+                directory.delete(&file)?;
+                let columns = write_table(directory, &file, operator, name, rows, calls.as_ref())?;
                 tables.push(manifest::Table { name: name.clone(), file, rows: rows.len() as u64, columns });
             }
             operators.push(manifest::Operator {
@@ -71,64 +81,64 @@ impl Savepoint {
             sources: self.sources.iter().map(manifest::Source::from).collect(),
             operators,
         };
-        let text = serde_json::to_vec_pretty(&manifest).map_err(|e| failed(e.into()))?;
-        let unfinished = directory.join(".manifest.json");
-        fs::write(&unfinished, text).and_then(|()| fs::File::open(&unfinished)?.sync_all()).map_err(failed)?;
-        fs::rename(&unfinished, directory.join(MANIFEST)).map_err(failed)?;
-        fs::File::open(directory).and_then(|d| d.sync_all()).map_err(failed)
+        let text = serde_json::to_vec_pretty(&manifest).map_err(|e| failed(directory.as_ref(), e))?;
+        fail::point("savepoint-without-manifest");
+        match directory.replace(MANIFEST, &text, None) {
+            // It is no job that has a rival here, but a directory.
+            Err(e) if e.is_last() => Err(failed(directory.as_ref(), "another one was written at the same time")),
+            written => written.map(|_| ()),
+        }
     }
 
     /// Reads only the manifest.
     ///
     /// # Errors
     /// If it is not there or is of a layout that this version does not know.
-    pub fn manifest(directory: &Path) -> Result<Manifest> {
-        let failed = |e: String| Error::runtime(format!("savepoint {}: {e}", directory.display()));
-        let text = fs::read_to_string(directory.join(MANIFEST)).map_err(|e| failed(format!("cannot read {MANIFEST}: {e}")))?;
-        let manifest: Manifest = serde_json::from_str(&text).map_err(|e| failed(format!("{MANIFEST}: {e}")))?;
+    pub fn manifest(directory: &dyn Storage) -> Result<Manifest> {
+        Self::find(directory)?.ok_or_else(|| failed(directory, format!("it has no {MANIFEST}")))
+    }
+
+    /// The manifest, if the directory holds a savepoint.
+    ///
+    /// # Errors
+    /// If it cannot be read or is of a layout that this version does not know.
+    pub fn find(directory: &dyn Storage) -> Result<Option<Manifest>> {
+        let Some(text) = directory.read(MANIFEST)? else { return Ok(None) };
+        let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| failed(directory, format!("{MANIFEST}: {e}")))?;
         if manifest.format != manifest::FORMAT {
-            return Err(failed(format!("its layout is {}, this version reads {}", manifest.format, manifest::FORMAT)));
+            return Err(failed(directory, format!("its layout is {}, this version reads {}", manifest.format, manifest::FORMAT)));
         }
-        Ok(manifest)
+        Ok(Some(manifest))
     }
 
     /// Deletes a savepoint: the manifest first, so that what is left after a failure is none.
     ///
     /// # Errors
     /// If there is none, or a file cannot be deleted.
-    pub fn delete(directory: &Path) -> Result<()> {
+    pub fn delete(directory: &dyn Storage) -> Result<()> {
         let manifest = Self::manifest(directory)?;
-        let failed = |e: std::io::Error| Error::runtime(format!("savepoint {}: {e}", directory.display()));
-        fs::remove_file(directory.join(MANIFEST)).map_err(failed)?;
+        directory.delete(MANIFEST)?;
         for table in manifest.operators.iter().flat_map(|o| &o.tables) {
-            // A name of the manifest must not lead out of the directory.
-            let Some(name) = Path::new(&table.file).file_name() else { continue };
-            match fs::remove_file(directory.join(name)) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
-                _ => {}
-            }
+            directory.delete(plain(&table.file))?;
         }
-        match fs::remove_dir(directory) {
-            // What others put there stays.
-            Err(e) if e.kind() != std::io::ErrorKind::DirectoryNotEmpty => Err(failed(e)),
-            _ => Ok(()),
-        }
+        // What others put there stays.
+        directory.remove()
     }
 
     /// Reads a savepoint.
     ///
     /// # Errors
     /// If it is not there, is of a layout that this version does not know, or is damaged.
-    pub fn read(directory: &Path) -> Result<Self> {
-        let failed = |e: String| Error::runtime(format!("savepoint {}: {e}", directory.display()));
-        let manifest = Self::manifest(directory)?;
+    pub fn read(directory: &Arc<dyn Storage>) -> Result<Self> {
+        let manifest = Self::manifest(directory.as_ref())?;
         let mut operators = vec![];
         for operator in manifest.operators {
             let mut tables = crate::Tables::new();
             for t in operator.tables {
-                let rows = table::read(&directory.join(&t.file))?;
+                let rows = table::read(directory, plain(&t.file))?;
                 if rows.len() as u64 != t.rows {
-                    return Err(failed(format!("{} has {} rows, the manifest says {}", t.file, rows.len(), t.rows)));
+                    let what = format!("{} has {} rows, the manifest says {}", t.file, rows.len(), t.rows);
+                    return Err(failed(directory.as_ref(), what));
                 }
                 tables.insert(t.name, rows);
             }
@@ -138,6 +148,15 @@ impl Savepoint {
     }
 }
 
+fn failed(directory: &dyn Storage, what: impl std::fmt::Display) -> Error {
+    Error::runtime(format!("savepoint {}: {what}", directory.place("")))
+}
+
+/// A name of the manifest must not lead out of the directory.
+fn plain(file: &str) -> &str {
+    Path::new(file).file_name().and_then(|n| n.to_str()).unwrap_or(file)
+}
+
 /// Identities are of letters, digits, `-` and `/`.
 fn file_name(identity: &str) -> String {
     identity.replace('/', "_")
@@ -145,7 +164,8 @@ fn file_name(identity: &str) -> String {
 
 /// Writes a table, with readable columns if they can be made: what a restore needs must not depend on them.
 fn write_table(
-    path: &Path,
+    directory: &Arc<dyn Storage>,
+    file: &str,
     operator: &OperatorState,
     name: &str,
     rows: &[(Vec<u8>, Vec<u8>)],
@@ -154,7 +174,7 @@ fn write_table(
     let layout = operator.layout.tables.iter().find(|t| t.name == name);
     let reader = layout.and_then(|l| Reader::new(l, calls).ok());
     if let Some(reader) = &reader {
-        match table::write(path, rows, Some(reader)) {
+        match table::write(directory, file, rows, Some(reader)) {
             Ok(()) => {
                 let column = |c: &Typed| manifest::Column { name: c.name.clone(), ty: c.sql_type.clone(), key: c.key };
                 return Ok(reader.columns().iter().map(column).collect());
@@ -162,7 +182,7 @@ fn write_table(
             Err(e) => tracing::warn!("savepoint: no readable columns for the state of {}: {e}", operator.kind),
         }
     }
-    table::write(path, rows, None)?;
+    table::write(directory, file, rows, None)?;
     Ok(vec![])
 }
 
@@ -191,11 +211,16 @@ mod tests {
                 layout: Default::default(),
             }],
         };
-        let at = dir.path().join("sp");
+        let at = crate::storage::at(dir.path().join("sp").to_str().unwrap(), &Default::default()).unwrap();
         savepoint.write(&at).unwrap();
         assert_eq!(Savepoint::read(&at).unwrap(), savepoint);
         assert!(savepoint.write(&at).unwrap_err().message().contains("already"));
-        fs::remove_file(at.join("manifest.json")).unwrap();
+        at.delete(MANIFEST).unwrap();
         assert!(Savepoint::read(&at).unwrap_err().message().contains("manifest.json"));
+        // Where one was begun another one can be.
+        savepoint.write(&at).unwrap();
+        assert_eq!(Savepoint::read(&at).unwrap(), savepoint);
+        Savepoint::delete(at.as_ref()).unwrap();
+        assert!(!dir.path().join("sp").exists());
     }
 }
