@@ -4,7 +4,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sluice
-kafka=4.3.1 apicurio=2.6.13.Final duckdb=2.0.0 rust=1.95
+kafka=4.3.1 apicurio=2.6.13.Final duckdb=2.0.0 versitygw=1.8.0 rust=1.95
 say() { printf '== %s\n' "$*"; }
 
 # A toolchain that is missing: the official installer where there is one, else the line to type.
@@ -68,6 +68,13 @@ setup_test() {
     python3 -m venv "$cache/duckdb-$duckdb" || { echo "error: python3 has no venv; install it with: apt-get install python3-venv" >&2; exit 1; }
     "$cache/duckdb-$duckdb/bin/pip" install -q --disable-pip-version-check "duckdb==$duckdb"
     touch "$cache/duckdb-$duckdb/.complete"
+  fi
+  if [ ! -f "$cache/versitygw-$versitygw/.complete" ]; then
+    need go "the archive of Go 1.25 or later from https://go.dev/dl"
+    say "building the S3 server Versity S3 Gateway $versitygw from its Go module (about a minute)"
+    rm -rf "$cache/versitygw-$versitygw"; mkdir -p "$cache/versitygw-$versitygw"
+    GOBIN="$cache/versitygw-$versitygw" go install -ldflags '-s -w' "github.com/versity/versitygw/cmd/versitygw@v$versitygw"
+    touch "$cache/versitygw-$versitygw/.complete"
   fi
 }
 

@@ -100,6 +100,7 @@ const GENERAL: &[&str] = &[
     "s3.path-style-access",
     "s3.path.style.access",
     "s3.region",
+    "s3.retry.timeout",
     "s3.secret-key",
     "s3.secret.key",
     "s3.session-token",

@@ -12,6 +12,7 @@ pub mod restart;
 mod snapshot;
 pub mod stats;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -18,7 +18,7 @@ use object_store::{
 };
 use sluice_batch::{Error, Result, fail};
 
-use super::patience::{Begun, begin, patiently};
+use super::patience::{Begun, begin, may_pass, patiently};
 use super::{Storage, Version, Writer, exists, taken_over};
 
 /// Bytes of a request: what is larger is sent and fetched in parts. S3 wants parts of 5 MiB at least and has at most 10 000 of them.
@@ -44,6 +44,8 @@ pub struct Objects {
     pub root: String,
     pub prefix: Path,
     pub explain: Arc<Explain>,
+    /// How long a request is tried again.
+    pub patience: Duration,
 }
 
 impl Objects {
@@ -66,8 +68,8 @@ impl Objects {
         T: Send + 'static,
         F: Future<Output = StoreResult<T>> + Send + 'static,
     {
-        let (store, path, what) = (self.store.clone(), self.path(name), format!("{doing} {}", self.place(name)));
-        begin(async move { patiently(&what, || request(store.clone(), path.clone()).boxed()).await })?.wait()
+        let (store, path, what, patience) = (self.store.clone(), self.path(name), format!("{doing} {}", self.place(name)), self.patience);
+        begin(async move { patiently(&what, patience, || request(store.clone(), path.clone()).boxed()).await })?.wait()
     }
 
     fn put(&self, name: &str, bytes: Bytes, mode: PutMode) -> Result<StoreResult<PutResult>> {
@@ -101,7 +103,7 @@ impl Objects {
         if range.is_empty() {
             return Ok(Ok(Bytes::new()));
         }
-        let (store, path, what) = (self.store.clone(), self.path(name), format!("read {}", self.place(name)));
+        let (store, path, what, patience) = (self.store.clone(), self.path(name), format!("read {}", self.place(name)), self.patience);
         begin(async move {
             let parts = range.clone().step_by(PART).map(|start| start..(start + PART as u64).min(range.end));
             let get = |part: Range<u64>| {
@@ -111,7 +113,7 @@ impl Objects {
                         let (store, path, part) = (store.clone(), path.clone(), part.clone());
                         async move { store.get_range(&path, part).await }.boxed()
                     };
-                    patiently(what, request).await
+                    patiently(what, patience, request).await
                 }
             };
             let mut parts = futures::stream::iter(parts).map(get).buffered(AT_ONCE);
@@ -142,7 +144,11 @@ impl Objects {
 impl Storage for Objects {
     fn prepare(&self) -> Result<()> {
         let asked = self.ask("list", "", |store, path| async move { store.list(Some(&path)).next().await.transpose() })?;
-        asked.map(|_| ()).map_err(|e| self.failed("list", "", &e))
+        asked.map(|_| ()).map_err(|e| {
+            let error = self.failed("list", "", &e);
+            // Wrong keys and names do not get better: no restart mends them.
+            if may_pass(&e) { error } else { error.last() }
+        })
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -220,7 +226,7 @@ impl Storage for Objects {
         })?;
         let first = match first {
             // There is no range of an empty object.
-            Err(StoreError::Generic { .. }) if self.size(name)? == Some(0) => return Ok(Some(vec![])),
+            Err(e @ StoreError::Generic { .. }) if !may_pass(&e) && self.size(name)? == Some(0) => return Ok(Some(vec![])),
             first => self.or_none(name, first)?,
         };
         let Some((first, size)) = first else { return Ok(None) };
@@ -307,13 +313,14 @@ impl Upload {
         }
         let payload = PutPayload::from(Bytes::from(std::mem::take(&mut self.buffer)));
         let (store, path, number) = (self.objects.store.clone(), self.objects.path(&self.name), self.begun);
+        let patience = self.objects.patience;
         let what = format!("write part {number} of {}", self.objects.place(&self.name));
         self.flying.push_back(begin(async move {
             let request = || -> BoxFuture<'static, StoreResult<PartId>> {
                 let (store, path, id, payload) = (store.clone(), path.clone(), id.clone(), payload.clone());
                 async move { store.put_part(&path, &id, number, payload).await }.boxed()
             };
-            patiently(&what, request).await
+            patiently(&what, patience, request).await
         })?);
         self.begun += 1;
         if self.begun == 1 {
@@ -399,8 +406,13 @@ mod tests {
     #[test]
     fn an_object_store_behaves() {
         let explain = Arc::new(|what: &str, e: &StoreError| Error::runtime(format!("{what}: {e}")));
-        let objects =
-            Objects { store: Arc::new(object_store::memory::InMemory::new()), root: "s3://b".into(), prefix: Path::from("x/y"), explain };
+        let objects = Objects {
+            store: Arc::new(object_store::memory::InMemory::new()),
+            root: "s3://b".into(),
+            prefix: Path::from("x/y"),
+            explain,
+            patience: Duration::from_secs(1),
+        };
         let storage: Arc<dyn Storage> = Arc::new(objects.clone());
         super::super::tests::behaves(&storage);
         // The same write again, as after a lost answer, is none of somebody else's.

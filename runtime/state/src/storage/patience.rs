@@ -10,7 +10,7 @@ use object_store::{Error as StoreError, Result as StoreResult};
 use sluice_batch::{Error, Result};
 use tokio::runtime::Runtime;
 
-/// How long a request is tried again: less than the time by which the transactions of Kafka outlast the commit interval, a minute.
+/// How long a request is tried again, if `s3.retry.timeout` does not say it: less than the time by which the transactions of Kafka outlast the commit interval, a minute.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
@@ -43,16 +43,16 @@ impl<T> Begun<T> {
     }
 }
 
-/// Makes a request until it succeeds or fails for good, for [`PATIENCE`] at most. `what` is for the log.
-pub async fn patiently<T>(what: &str, request: impl Fn() -> BoxFuture<'static, StoreResult<T>>) -> StoreResult<T> {
+/// Makes a request until it succeeds or fails for good, or `patience` is over. `what` is for the log.
+pub async fn patiently<T>(what: &str, patience: Duration, request: impl Fn() -> BoxFuture<'static, StoreResult<T>>) -> StoreResult<T> {
     let started = Instant::now();
     let mut said: Option<Instant> = None;
     let mut wait = Duration::from_millis(50);
     loop {
         match request().await {
-            Err(e) if may_pass(&e) && started.elapsed() + wait < PATIENCE => {
+            Err(e) if may_pass(&e) && started.elapsed() + wait < patience => {
                 if said.is_none_or(|s| s.elapsed() >= SAY_AGAIN) {
-                    let left = PATIENCE.saturating_sub(started.elapsed()).as_secs();
+                    let left = patience.saturating_sub(started.elapsed()).as_secs();
                     tracing::warn!("{what}: {}; trying again for {left} s", root(&e));
                     said = Some(Instant::now());
                 }

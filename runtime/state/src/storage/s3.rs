@@ -3,23 +3,32 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::ClientConfigKey;
 use object_store::path::Path;
 use object_store::{Error as StoreError, RetryConfig};
-use sluice_batch::{Error, Result};
+use sluice_batch::{Error, Result, duration};
 
 use super::Storage;
 use super::object::Objects;
 use super::patience::{PATIENCE, is_without_credentials, may_pass, root};
 
 /// Options by their names here, with `-` as `.`: Flink's documents write `s3.access-key`, Hadoop `access.key`.
-const KEYS: [&str; 7] =
-    ["s3.access.key", "s3.endpoint", "s3.endpoint.region", "s3.path.style.access", "s3.region", "s3.secret.key", "s3.session.token"];
+const KEYS: [&str; 8] = [
+    "s3.access.key",
+    "s3.endpoint",
+    "s3.endpoint.region",
+    "s3.path.style.access",
+    "s3.region",
+    "s3.retry.timeout",
+    "s3.secret.key",
+    "s3.session.token",
+];
 /// What Flink and its file systems call them.
-const WRITTEN: [&str; 6] =
-    ["s3.access-key", "s3.endpoint", "s3.endpoint.region", "s3.path.style.access", "s3.secret-key", "s3.session-token"];
+const WRITTEN: [&str; 7] =
+    ["s3.access-key", "s3.endpoint", "s3.endpoint.region", "s3.path.style.access", "s3.retry.timeout", "s3.secret-key", "s3.session-token"];
 const FOREIGN: [&str; 3] = ["fs.s3a.", "fs.s3.", "presto.s3."];
 
 /// How object stores are reached: the `s3.…` settings of a job. What they leave open is in the environment (`AWS_…`).
@@ -69,6 +78,11 @@ impl Options {
 
     fn get(&self, key: &str) -> Option<&str> {
         self.s3.get(key).map(String::as_str).filter(|v| !v.is_empty())
+    }
+
+    fn patience(&self) -> Result<Duration> {
+        let text = self.get("s3.retry.timeout");
+        text.map_or(Ok(PATIENCE), |t| duration::parse(t).map_err(|e| e.context("'s3.retry.timeout'")))
     }
 
     fn path_style(&self) -> Result<Option<bool>> {
@@ -144,10 +158,11 @@ pub fn open(place: &str, options: &Options) -> Result<Arc<dyn Storage>> {
         .with_virtual_hosted_style_request(virtual_hosted)
         // Requests are repeated by `patience`, which knows what they mean.
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
-    let explainer = Explainer { bucket: bucket.to_owned(), endpoint: shown, secrets };
+    let patience = options.patience()?;
+    let explainer = Explainer { bucket: bucket.to_owned(), endpoint: shown, secrets, patience };
     let store = builder.build().map_err(|e| Error::plan(explainer.redact(format!("'s3://{place}': {}", root(&e)))))?;
     let explain = Arc::new(move |what: &str, error: &StoreError| explainer.explain(what, error));
-    Ok(Arc::new(Objects { store: Arc::new(store), root: format!("s3://{bucket}"), prefix, explain }))
+    Ok(Arc::new(Objects { store: Arc::new(store), root: format!("s3://{bucket}"), prefix, explain, patience }))
 }
 
 /// An endpoint with its scheme; the bucket's own, if requests name the bucket in the host.
@@ -169,6 +184,7 @@ struct Explainer {
     endpoint: String,
     /// No error has them.
     secrets: Vec<String>,
+    patience: Duration,
 }
 
 const KEYS_HINT: &str = "check 's3.access-key' and 's3.secret-key', or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and the clock";
@@ -199,7 +215,7 @@ impl Explainer {
             _ if refused => (format!("{endpoint} refuses the credentials ({code}: {message})"), KEYS_HINT.to_owned()),
             "" if may_pass(error) => {
                 let hint = "check 's3.endpoint', the network, and whether the server runs".to_owned();
-                (format!("{endpoint} has not answered for {} s: {}", PATIENCE.as_secs(), root(error)), hint)
+                (format!("{endpoint} has not answered for {} s: {}", self.patience.as_secs_f64(), root(error)), hint)
             }
             "" => (format!("{endpoint} answers: {}", root(error).chars().take(300).collect::<String>()), String::new()),
             _ => (format!("{endpoint} answers {code}: {message}"), String::new()),
@@ -262,7 +278,9 @@ mod tests {
 
     #[test]
     fn errors_say_what_to_do() {
-        let explainer = Explainer { bucket: "b".into(), endpoint: "http://e".into(), secrets: vec!["hush-hush".into()] };
+        let patience = options.patience()?;
+        let explainer =
+            Explainer { bucket: "b".into(), endpoint: "http://e".into(), secrets: vec!["hush-hush".into()], patience: PATIENCE };
         let source = |body: &str| -> Box<dyn std::error::Error + Send + Sync> { body.to_owned().into() };
         let xml = |code: &str| format!("status: 403 <Error><Code>{code}</Code><Message>key hush-hush</Message></Error>");
         for (error, text) in [
