@@ -278,7 +278,6 @@ mod tests {
 
     #[test]
     fn errors_say_what_to_do() {
-        let patience = options.patience()?;
         let explainer =
             Explainer { bucket: "b".into(), endpoint: "http://e".into(), secrets: vec!["hush-hush".into()], patience: PATIENCE };
         let source = |body: &str| -> Box<dyn std::error::Error + Send + Sync> { body.to_owned().into() };
