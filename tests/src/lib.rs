@@ -7,5 +7,6 @@ pub mod avro;
 pub mod case;
 pub mod compare;
 pub mod engine;
+pub mod s3;
 pub mod services;
 pub mod topics;

@@ -149,7 +149,7 @@ fn kafka_java(dir: &Path) -> Command {
     command
 }
 
-fn require(folder: &str) -> PathBuf {
+pub(crate) fn require(folder: &str) -> PathBuf {
     let path = cache().join(folder);
     assert!(path.join(".complete").exists(), "{} is missing: run tests/setup/setup.sh test", path.display());
     path

@@ -94,7 +94,7 @@ impl Objects {
     fn or_none<T>(&self, name: &str, got: StoreResult<T>) -> Result<Option<T>> {
         match got {
             Ok(got) => Ok(Some(got)),
-            Err(e @ StoreError::NotFound { .. }) if !e.to_string().contains("NoSuchBucket") => Ok(None),
+            Err(e) if is_missing(&e) => Ok(None),
             Err(e) => Err(self.failed("read", name, &e)),
         }
     }
@@ -139,6 +139,12 @@ impl Objects {
         let listed = self.ask("list", "", |store, path| async move { store.list_with_delimiter(Some(&path)).await })?;
         listed.map_err(|e| self.failed("list", "", &e))
     }
+}
+
+/// Whether it is the object that is missing, and not what it would be in. An answer to HEAD does not say.
+fn is_missing(error: &StoreError) -> bool {
+    let text = error.to_string();
+    matches!(error, StoreError::NotFound { .. }) && (!text.contains("<Code>") || text.contains("<Code>NoSuchKey<"))
 }
 
 impl Storage for Objects {
@@ -262,7 +268,7 @@ impl Storage for Objects {
     fn delete(&self, name: &str) -> Result<()> {
         match self.ask("delete", name, |store, path| async move { store.delete(&path).await })? {
             Ok(()) => Ok(()),
-            Err(e @ StoreError::NotFound { .. }) if !e.to_string().contains("NoSuchBucket") => Ok(()),
+            Err(e) if is_missing(&e) => Ok(()),
             Err(e) => Err(self.failed("delete", name, &e)),
         }
     }

@@ -199,7 +199,9 @@ impl Explainer {
         };
         let (code, message) = (tag("Code").unwrap_or_default(), tag("Message").unwrap_or_default());
         let Self { bucket, endpoint, .. } = self;
-        let refused = matches!(error, StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. });
+        // Not all requests tell it by the kind of the error.
+        let refused = matches!(error, StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. })
+            || ["status code: 401", "status code: 403"].iter().any(|t| text.contains(t));
         let (said, hint) = match code.as_str() {
             "NoSuchBucket" => (format!("there is no bucket '{bucket}' at {endpoint}"), "make the bucket, or correct its name".to_owned()),
             "AccessDenied" | "AllAccessDisabled" => (
@@ -289,6 +291,10 @@ mod tests {
                 "(SignatureDoesNotMatch: key ***)",
             ),
             (StoreError::PermissionDenied { path: "p".into(), source: source(&xml("AccessDenied")) }, "s3:PutObject"),
+            (
+                StoreError::Generic { store: "S3", source: source("status code: 403 Forbidden <Code>InvalidAccessKeyId</Code>") },
+                "refuses the credentials (Inv",
+            ),
             (StoreError::Generic { store: "S3", source: source("status code: 503 Service Unavailable") }, "has not answered for 30 s"),
             (StoreError::Generic { store: "S3", source: source("Received redirect without LOCATION") }, "AWS_REGION"),
             (StoreError::Generic { store: "S3", source: source("http://169.254.169.254/latest/api/token") }, "no credentials for http://e"),
