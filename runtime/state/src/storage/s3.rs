@@ -188,6 +188,8 @@ struct Explainer {
 }
 
 const KEYS_HINT: &str = "check 's3.access-key' and 's3.secret-key', or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and the clock";
+/// There is no such access key: S3, and Versity's gateway, for which it is "not found".
+const UNKNOWN_KEY: [&str; 2] = ["InvalidAccessKeyId", "XAdminUserNotFound"];
 const REGION_HINT: &str = "set 's3.endpoint.region' or AWS_REGION to the bucket's";
 
 impl Explainer {
@@ -201,7 +203,8 @@ impl Explainer {
         let Self { bucket, endpoint, .. } = self;
         // Not all requests tell it by the kind of the error.
         let refused = matches!(error, StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. })
-            || ["status code: 401", "status code: 403"].iter().any(|t| text.contains(t));
+            || ["status code: 401", "status code: 403"].iter().any(|t| text.contains(t))
+            || UNKNOWN_KEY.contains(&code.as_str());
         let (said, hint) = match code.as_str() {
             "NoSuchBucket" => (format!("there is no bucket '{bucket}' at {endpoint}"), "make the bucket, or correct its name".to_owned()),
             "AccessDenied" | "AllAccessDisabled" => (
