@@ -11,7 +11,6 @@ use sluice_plan::Graph;
 use sluice_state::SourceState;
 use sluice_state::change::OperatorChanges;
 use sluice_state::checkpoints::{Checkpoints, Record};
-use sluice_state::manifest;
 
 use super::snapshot;
 use super::stats::Stats;
@@ -186,7 +185,7 @@ impl Committer {
         match &self.keeper {
             Keeper::None => {}
             Keeper::File => {
-                record.sources = positions.iter().map(manifest::Source::from).collect();
+                record.sources = positions.to_vec();
                 if let Some(checkpoints) = &self.checkpoints {
                     checkpoints.write_record(record)?;
                 }

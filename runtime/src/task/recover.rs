@@ -188,9 +188,8 @@ fn load(
         }
         None => Default::default(),
     };
-    let of_record = found.record.sources.iter();
     let sources: Vec<SourceState> = match keeper {
-        Keeper::File => of_record.cloned().map(SourceState::from).collect(),
+        Keeper::File => found.record.sources.clone(),
         _ => loaded.sources,
     };
     let layouts = |operators: &[OperatorState]| -> BTreeMap<String, Layout> {

@@ -12,7 +12,6 @@ use sluice_batch::{Error, Result, fail};
 
 use crate::change::{Accumulated, OperatorChanges};
 use crate::file::{self, Header};
-use crate::manifest::Source;
 use crate::storage::{Storage, Version};
 use crate::{OperatorState, SourceState};
 
@@ -39,7 +38,7 @@ pub struct Record {
     pub savepoint: Option<String>,
     /// Positions, where the record is no committed offset itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sources: Vec<Source>,
+    pub sources: Vec<SourceState>,
     /// Offsets of sources that share the partition and have not come equally far, by identity.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub at: BTreeMap<String, i64>,
@@ -151,7 +150,7 @@ impl Checkpoints {
         self.chain = names.map(|n| Member { name: n.clone(), bytes: sizes.get(n).copied().unwrap_or(0) }).collect();
         let operators = state.into_states();
         self.held = operators.iter().map(|o| o.identity.clone()).collect();
-        Ok(Loaded { operators, sources: header.sources.into_iter().map(SourceState::from).collect() })
+        Ok(Loaded { operators, sources: header.sources })
     }
 
     /// Begins without what is there, because a savepoint was chosen instead; it is deleted behind the first commit.
@@ -239,7 +238,7 @@ impl Checkpoints {
             generation: self.generation,
             epoch,
             before: self.chain.iter().map(|m| m.name.clone()).collect(),
-            sources: sources.iter().map(Source::from).collect(),
+            sources: sources.to_vec(),
             ..Header::default()
         };
         let bytes = file::encode(header, changes)?;

@@ -14,9 +14,8 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde::{Deserialize, Serialize};
 use sluice_batch::{Error, Result};
 
-use crate::Layout;
 use crate::change::{Op, OperatorChanges};
-use crate::manifest::Source;
+use crate::{Layout, SourceState};
 
 const METADATA: &str = "sluice";
 const BATCH_ROWS: usize = 8192;
@@ -35,7 +34,7 @@ pub struct Header {
     /// The files that come before this one, oldest first; the first is whole. Empty: this one is.
     pub before: Vec<String>,
     /// Where the sources stood.
-    pub sources: Vec<Source>,
+    pub sources: Vec<SourceState>,
     /// Operators by their number in the file.
     pub operators: Vec<Operator>,
 }

@@ -19,6 +19,8 @@ pub mod typed;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 pub use layout::Layout;
 pub use migrate::migrate;
 pub use savepoint::Savepoint;
@@ -39,8 +41,8 @@ pub struct OperatorState {
     pub layout: Layout,
 }
 
-/// Where a source goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a source goes on; also as it stands in savepoints, state files and records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceState {
     pub identity: String,
     /// The table's name, for people.
@@ -48,20 +50,9 @@ pub struct SourceState {
     /// (split, position), e.g. (`orders-0`, `17`).
     pub positions: Vec<(String, String)>,
     /// Tables that its rows go to; empty for the client.
+    #[serde(default)]
     pub sinks: Vec<String>,
-    /// The time that it had told the job.
+    /// The watermark that it had told the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<sluice_batch::Millis>,
-}
-
-impl From<manifest::Source> for SourceState {
-    fn from(s: manifest::Source) -> Self {
-        Self { identity: s.identity, table: s.table, positions: s.positions, sinks: s.sinks, watermark: s.watermark }
-    }
-}
-
-impl From<&SourceState> for manifest::Source {
-    fn from(s: &SourceState) -> Self {
-        let s = s.clone();
-        Self { identity: s.identity, table: s.table, positions: s.positions, sinks: s.sinks, watermark: s.watermark }
-    }
 }

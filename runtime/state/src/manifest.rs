@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Layout;
+use crate::{Layout, SourceState};
 
 /// The layout of the directory; raised when a reader of the old one could not read the new one.
 pub const FORMAT: u32 = 1;
@@ -18,20 +18,8 @@ pub struct Manifest {
     /// The job's SQL, for people.
     #[serde(default)]
     pub sql: String,
-    pub sources: Vec<Source>,
+    pub sources: Vec<SourceState>,
     pub operators: Vec<Operator>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    pub identity: String,
-    pub table: String,
-    pub positions: Vec<(String, String)>,
-    #[serde(default)]
-    pub sinks: Vec<String>,
-    /// The watermark that it had told the job.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub watermark: Option<i64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

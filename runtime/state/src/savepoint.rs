@@ -78,7 +78,7 @@ impl Savepoint {
             engine: env!("CARGO_PKG_VERSION").to_owned(),
             created: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
             sql: self.sql.clone(),
-            sources: self.sources.iter().map(manifest::Source::from).collect(),
+            sources: self.sources.clone(),
             operators,
         };
         let text = serde_json::to_vec_pretty(&manifest).map_err(|e| failed(directory.as_ref(), e))?;
@@ -144,7 +144,7 @@ impl Savepoint {
             }
             operators.push(OperatorState { identity: operator.identity, kind: operator.kind, tables, layout: operator.layout });
         }
-        Ok(Self { sql: manifest.sql, sources: manifest.sources.into_iter().map(SourceState::from).collect(), operators })
+        Ok(Self { sql: manifest.sql, sources: manifest.sources, operators })
     }
 }
 
