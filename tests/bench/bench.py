@@ -1,12 +1,15 @@
-"""bench.py SLUICE LAB|SERVICES PIPELINE…: loads each pipeline's topic, runs Sluice (and Flink, if the lab is there) on it, prints one table.
+"""bench.py SLUICE LAB|SERVICES WHAT…: WHAT is a pipeline, or `commits`, `latency`, `restore` (commits.py). Loads each pipeline's topic, runs Sluice (and Flink, if the lab is there) on it, prints one table.
 
 With LAB, a folder with Flink and a running Kafka, topics are loaded and Flink is run by its scripts. With SERVICES, the program that
 starts Kafka and a registry, topics are loaded by Sluice itself and Flink is left out.
 """
 import json, os, re, statistics, subprocess, sys, tempfile, time
+import commits
 
 sluice, second, *pipelines = sys.argv[1:]
 pipelines = [p for a in pipelines for p in a.split()]
+more = [p for p in pipelines if p in ("commits", "latency", "restore")]
+pipelines = [p for p in pipelines if p not in more]
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCALE, REPEAT = float(os.environ.get("SCALE", "0.2")), int(os.environ.get("REPEAT", "3"))
 # pipeline: what it is, events at scale 1, times less CPU than Flink that are wanted
@@ -57,8 +60,12 @@ class Own:
     def __init__(self, services):
         self.process = subprocess.Popen([services], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.kafka, self.registry = self.process.stdout.readline().split()
+        self.loaded = set()
 
     def load(self, name, events):
+        if name in self.loaded:
+            return
+        self.loaded.add(name)
         if name == "unnest":
             run = [sluice, "generate", "pizza", "--topic", "bench.pizzas", "--rate", "0", "--count", str(events), "--bootstrap-servers", self.kafka]
         else:
@@ -154,17 +161,19 @@ for name in pipelines:
     engine.load(name, events)
     ours = run_sluice(engine, name)
     rows.append((name, events, ours, engine.flink(name) if engine.flink and os.environ.get("FLINK") != "0" else None))
-starts = [small_job(engine) for _ in range(REPEAT)]
-first, rss, idle = (statistics.median(s[i] for s in starts) for i in range(3))
 verdict = lambda ok: "met" if ok else "MISSED"
-print()
-table(rows)
-print(f"\nprocess start to first record seen by a reader: {first:.0f} ms (target 500 ms, {verdict(first < 500)})")
-print(f"a job that waits for input: {rss:.0f} MiB resident (target 60 MiB, {verdict(rss < 60)}), {idle * 100:.1f} % of one core")
-print(f"""
+if pipelines:
+    starts = [small_job(engine) for _ in range(REPEAT)]
+    first, rss, idle = (statistics.median(s[i] for s in starts) for i in range(3))
+    print()
+    table(rows)
+    print(f"\nprocess start to first record seen by a reader: {first:.0f} ms (target 500 ms, {verdict(first < 500)})")
+    print(f"a job that waits for input: {rss:.0f} MiB resident (target 60 MiB, {verdict(rss < 60)}), {idle * 100:.1f} % of one core")
+    print(f"""
 How: one run on this machine; topics preloaded on a real Apache Kafka broker, bounded reads, parallelism 1. CPU-s/M are CPU-seconds (user and system, all
 threads) per million input events. Sluice: a fresh process each time, its start and end included, median of {REPEAT}. Flink: fresh JVMs each time, CPU of job
 and task manager from before the statement is submitted until the job has finished, JVM start not included; once. MiB: peak resident memory. With few events the JIT compiler weighs in Flink's figures; SCALE=1 is the fairest.""")
+commits.run(engine, command, more, SCALE, REPEAT)
 if os.path.isdir(second):
     print(f"Topics, and Flink's side, are those of the lab in SHARED (SCALE={SCALE:g}; 1 is all of its events).")
 else:

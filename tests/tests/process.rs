@@ -388,6 +388,12 @@ fn health_and_metrics() {
     }
     wait_until("no lag", SOON, || metric(&http, &format!("sluice_source_lag_records{{split=\"{from}-0\"}}")) == Some(0.0));
     wait_until("commits", SOON, || metric(&http, "sluice_commits_total").is_some_and(|n| n > 0.0));
+    for times in ["pause", "duration"] {
+        let count = metric(&http, &format!("sluice_commit_{times}_seconds_count"));
+        assert!(count.is_some_and(|n| n > 0.0), "{times}: {count:?}");
+        assert!(metric(&http, &format!("sluice_commit_{times}_seconds_sum")).is_some_and(|s| s > 0.0));
+    }
+    assert!(metric(&http, "sluice_checkpoint_bytes").is_some() && metric(&http, "sluice_checkpoint_written_bytes_total").is_some());
     assert!(metric(&http, "sluice_resident_memory_bytes").is_some_and(|n| n > 1e6));
     assert!(metric(&http, "sluice_state_bytes").is_some());
     lines(&job.stop(SOON));

@@ -135,9 +135,9 @@ pub trait Source: Send {
     /// Sets where to start, before the first poll: what `positions` said.
     fn seek(&mut self, positions: &[(String, String)]) -> Result<()>;
 
-    /// Everything up to `positions()` is committed (Kafka: commits the group's offsets).
-    fn commit(&mut self) -> Result<()> {
-        Ok(())
+    /// Commits `positions()` as they are now when what it answers is called (Kafka: the group's offsets; does not wait for the answer).
+    fn commit(&mut self) -> Result<Option<Later>> {
+        Ok(None)
     }
 
     /// Kafka: the group that offsets are committed to.
@@ -155,9 +155,9 @@ pub trait Source: Send {
         Ok(vec![])
     }
 
-    /// Kafka: commits offsets to the group and waits until that is done. `false`: the brokers do not answer now.
-    fn commit_offsets(&mut self, _offsets: &[CommittedOffset]) -> Result<bool> {
-        Ok(true)
+    /// Kafka: what commits offsets to the group.
+    fn offset_committer(&self) -> Option<Arc<dyn OffsetCommitter>> {
+        None
     }
 
     /// What a source itself writes (dead letters) is with the outside when this returns; called before positions are committed.
@@ -174,6 +174,18 @@ pub trait Source: Send {
     fn splits(&self) -> Vec<SplitStatus> {
         vec![]
     }
+}
+
+/// What is left to do, by any thread.
+pub type Later = Box<dyn FnOnce() -> Result<()> + Send>;
+
+/// Commits offsets of a consumer group, from any thread.
+pub trait OffsetCommitter: Send + Sync {
+    /// Commits offsets and waits until that is done. `false`: the brokers do not answer now.
+    ///
+    /// # Errors
+    /// If they refuse.
+    fn commit(&self, offsets: &[CommittedOffset]) -> Result<bool>;
 }
 
 /// A consumer group and the cluster that keeps it.
@@ -224,6 +236,17 @@ pub trait Sink: Send {
 
     /// Everything written is with the outside when it returns (or is buffered by the user's own setting, unless `end`).
     fn flush(&mut self, end: bool) -> Result<()>;
+
+    /// Everything written so far is with the outside when what it answers has been called, in any thread. What is written meanwhile
+    /// waits for that.
+    fn flush_later(&mut self) -> Result<Option<Later>> {
+        self.flush(false).map(|()| None)
+    }
+
+    /// What has waited for a flush that is over goes out.
+    fn release(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Processing time moves on: time-based buffers.
     fn tick(&mut self, _now: Millis) -> Result<()> {
@@ -317,12 +340,28 @@ impl Transactions {
         self.0.as_ref().map(|t| kafka::transaction::cluster(&t.servers))
     }
 
-    /// Something was written since the last commit.
-    pub fn is_dirty(&self) -> bool {
-        self.0.as_ref().is_some_and(|t| t.dirty.load(std::sync::atomic::Ordering::Relaxed))
+    /// What is written from now on waits for one of the calls below, and then belongs to the next transaction. Answers whether
+    /// anything was written since the last time. Nobody writes during the call.
+    pub fn seal(&self) -> bool {
+        self.0.as_ref().is_some_and(|t| t.gate.close())
     }
 
-    /// Makes what was written visible together with offsets of groups, by name, of the same cluster.
+    /// There is nothing to commit: the transaction goes on.
+    pub fn reopen(&self) {
+        if let Some(t) = &self.0 {
+            t.gate.open();
+        }
+    }
+
+    /// Unless a commit has ended well, the job fails: what waits is never sent.
+    pub fn give_up(&self) {
+        if let Some(t) = &self.0 {
+            t.gate.give_up();
+        }
+    }
+
+    /// Makes what was written before [`Transactions::seal`] visible together with offsets of groups, by name, of the same cluster, and
+    /// begins the next transaction.
     ///
     /// # Errors
     /// If it could not be done; nothing is visible then.

@@ -377,9 +377,9 @@ impl Operator for GroupAggregate {
 
     fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
         let Some((gone, slots)) = self.index.map_mut().take_changes() else { return Ok(false) };
-        gone.into_iter().for_each(|key| out.delete("groups", key.into()));
+        gone.into_iter().for_each(|key| out.delete("groups", key));
         for slot in slots {
-            out.put("groups", self.index.map().key(slot).to_vec(), self.encode(slot));
+            out.put_with("groups", self.index.map().key(slot), |value| self.encode_slot(slot, value));
         }
         Ok(true)
     }

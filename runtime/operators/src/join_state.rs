@@ -258,7 +258,7 @@ impl JoinState {
     /// Writes what has changed; `false` unless tracked.
     pub fn delta(&mut self, table: &'static str, out: &mut DeltaWriter) -> bool {
         let Some((gone, slots)) = self.tracker.as_mut().map(|t| t.take()) else { return false };
-        gone.into_iter().for_each(|key| out.delete(table, key.into()));
+        gone.into_iter().for_each(|key| out.delete(table, key));
         for slot in slots {
             out.put(table, self.snapshot_key(slot), self.encode(slot));
         }

@@ -129,7 +129,7 @@ impl KeyedRows {
     /// Writes what has changed; `false` unless tracked.
     pub fn delta(&mut self, table: &'static str, out: &mut DeltaWriter) -> bool {
         let Some((gone, slots)) = self.keys.take_changes() else { return false };
-        gone.into_iter().for_each(|key| out.delete(table, key.into()));
+        gone.into_iter().for_each(|key| out.delete(table, key));
         for slot in slots {
             out.put(table, self.keys.key(slot).to_vec(), self.encode(slot));
         }

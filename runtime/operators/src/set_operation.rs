@@ -115,7 +115,7 @@ impl Operator for SetOperation {
 
     fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
         let Some((gone, slots)) = self.rows.take_changes() else { return Ok(false) };
-        gone.into_iter().for_each(|key| out.delete("rows", key.into()));
+        gone.into_iter().for_each(|key| out.delete("rows", key));
         for slot in slots {
             out.put("rows", self.rows.key(slot).to_vec(), self.encode(slot));
         }

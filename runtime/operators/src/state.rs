@@ -31,35 +31,60 @@ pub enum ChangeKind {
     DeletePrefix,
 }
 
-/// A change: kind, key, value (empty unless put).
-pub type Change = (ChangeKind, Vec<u8>, Vec<u8>);
-
-/// Collects what has changed in the tables of one operator, in order.
+/// Collects what has changed in the tables of one operator, in order. The task stands still meanwhile: a table's changes are one buffer,
+/// so that one more costs no allocation.
 #[derive(Default)]
 pub struct DeltaWriter {
-    tables: BTreeMap<&'static str, Vec<Change>>,
+    tables: BTreeMap<&'static str, Changes>,
 }
 
 impl DeltaWriter {
-    pub fn put(&mut self, table: &'static str, key: Vec<u8>, value: Vec<u8>) {
-        self.push(table, (ChangeKind::Put, key, value));
+    pub fn put(&mut self, table: &'static str, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.put_with(table, key, |out| out.extend_from_slice(value.as_ref()));
     }
 
-    pub fn delete(&mut self, table: &'static str, key: Vec<u8>) {
-        self.push(table, (ChangeKind::Delete, key, vec![]));
+    /// `value` writes the row's value behind what it is given.
+    pub fn put_with(&mut self, table: &'static str, key: impl AsRef<[u8]>, value: impl FnOnce(&mut Vec<u8>)) {
+        self.tables.entry(table).or_default().push(ChangeKind::Put, key.as_ref(), value);
+    }
+
+    pub fn delete(&mut self, table: &'static str, key: impl AsRef<[u8]>) {
+        self.tables.entry(table).or_default().push(ChangeKind::Delete, key.as_ref(), |_| ());
     }
 
     /// Deletes all rows of `table` whose key begins with `prefix`.
-    pub fn delete_prefix(&mut self, table: &'static str, prefix: Vec<u8>) {
-        self.push(table, (ChangeKind::DeletePrefix, prefix, vec![]));
+    pub fn delete_prefix(&mut self, table: &'static str, prefix: impl AsRef<[u8]>) {
+        self.tables.entry(table).or_default().push(ChangeKind::DeletePrefix, prefix.as_ref(), |_| ());
     }
 
-    fn push(&mut self, table: &'static str, change: Change) {
-        self.tables.entry(table).or_default().push(change);
-    }
-
-    pub fn into_tables(self) -> BTreeMap<&'static str, Vec<Change>> {
+    pub fn into_tables(self) -> BTreeMap<&'static str, Changes> {
         self.tables
+    }
+}
+
+/// Changes of a table, in order.
+#[derive(Default)]
+pub struct Changes {
+    bytes: Vec<u8>,
+    /// Kind, and the ends of key and value in `bytes`.
+    rows: Vec<(ChangeKind, usize, usize)>,
+}
+
+impl Changes {
+    fn push(&mut self, kind: ChangeKind, key: &[u8], value: impl FnOnce(&mut Vec<u8>)) {
+        self.bytes.extend_from_slice(key);
+        let end = self.bytes.len();
+        value(&mut self.bytes);
+        self.rows.push((kind, end, self.bytes.len()));
+    }
+
+    /// Kind, key, and value (empty unless put).
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (ChangeKind, &[u8], &[u8])> {
+        let mut start = 0;
+        self.rows.iter().map(move |(kind, key, value)| {
+            let from = std::mem::replace(&mut start, *value);
+            (*kind, &self.bytes[from..*key], &self.bytes[*key..*value])
+        })
     }
 }
 

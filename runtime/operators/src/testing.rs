@@ -126,7 +126,8 @@ impl Harness {
             return;
         }
         for (table, changes) in delta.into_tables() {
-            for (kind, key, value) in changes {
+            for (kind, key, value) in changes.iter() {
+                let (key, value) = (key.to_vec(), value.to_vec());
                 match kind {
                     ChangeKind::Put => drop(self.written.insert((table, key), value)),
                     ChangeKind::Delete => drop(self.written.remove(&(table, key))),

@@ -345,7 +345,7 @@ impl Operator for WindowAggregate {
             self.written_progress = self.progress;
             out.put("progress", vec![], self.progress.to_be_bytes().to_vec());
         }
-        gone.into_iter().for_each(|key| out.delete("slices", key.into()));
+        gone.into_iter().for_each(|key| out.delete("slices", key));
         for slot in slots {
             out.put("slices", self.index.map().key(slot).to_vec(), self.encode(slot));
         }

@@ -30,7 +30,8 @@ pub fn render(stats: &Stats) -> Result<String, std::fmt::Error> {
         ("records_skipped", "Malformed records left out (ignore-parse-errors)", malformed.skipped),
         ("dead_letters", "Malformed records sent to a dead-letter topic", malformed.dead_letters),
         ("commits", "Commits of outputs, positions and state", stats.commits()),
-        ("commit_pause_microseconds", "Time that commits kept the task", stats.commit_micros().0),
+        ("commit_pause_microseconds", "Time that commits kept the tasks", stats.commit_micros().0),
+        ("checkpoint_written_bytes", "State files written by commits", stats.checkpoint().1),
         ("restarts", "Restarts after failures", stats.restarts().0),
     ] {
         let counter = Counter::<u64, AtomicU64>::default();
@@ -39,6 +40,10 @@ pub fn render(stats: &Stats) -> Result<String, std::fmt::Error> {
     }
     gauge(&mut registry, "state", "State held by operators, about", Unit::Bytes, stats.state_bytes() as i64);
     gauge(&mut registry, "resident_memory", "Memory of the process", Unit::Bytes, resident_bytes() as i64);
+    gauge(&mut registry, "checkpoint", "State files that a restart reads", Unit::Bytes, stats.checkpoint().0 as i64);
+    let (pause, duration) = stats.commit_times();
+    registry.register_with_unit("commit_pause", "How long a commit keeps the tasks", Unit::Seconds, pause.clone());
+    registry.register_with_unit("commit_duration", "From the beginning of a commit until it is durable", Unit::Seconds, duration.clone());
     registry.register("commit_pause_longest_microseconds", "The longest that a commit kept the task", set(stats.commit_micros().1 as i64));
     registry.register("repeated_failures", "How often the failure of the last restart came in a row", set(stats.restarts().1 as i64));
     if let Some(watermark) = stats.watermark() {

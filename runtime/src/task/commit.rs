@@ -1,23 +1,25 @@
 //! Commits: outputs, positions and state become one durable step. What a commit is, and where its record stands, is in DESIGN.md.
+//!
+//! Tasks stop for a *cut* only: what has changed is copied, and where the sources stand. A thread makes the cut durable
+//! ([`super::recorder`]) while they go on; what sinks are given meanwhile waits for it ([`sluice_connect::Sink::flush_later`]). One cut
+//! is under way at a time.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sluice_batch::{Error, Result, fail};
-use sluice_connect::{CommittedOffset, ConsumerGroup, PartitionOffset, Transactions};
+use sluice_batch::{Error, Result};
+use sluice_connect::{ConsumerGroup, Later, OffsetCommitter};
 use sluice_plan::Graph;
 use sluice_state::SourceState;
-use sluice_state::change::OperatorChanges;
-use sluice_state::checkpoints::{Checkpoints, Record};
 
+use super::pipeline::Taken;
+use super::recorder::Recorder;
 use super::snapshot;
 use super::stats::Stats;
 use super::{Input, Part};
 
-/// Committed offsets expire when nothing is committed for long (`offsets.retention.minutes`, a week): a quiet job says them again.
-const REPEAT: Duration = Duration::from_secs(3600);
 /// How long the last commit of a job waits for brokers that do not answer.
 const LAST_COMMIT: Duration = Duration::from_secs(30);
 
@@ -45,19 +47,42 @@ impl Keeper {
     }
 }
 
+/// Offsets of a group by topic and partition: of each source that reads it, by identity.
+pub(super) type Offsets = BTreeMap<(String, i32), Vec<(String, i64)>>;
+
+/// The job between two batches, as it is to become durable.
+pub(super) struct Cut {
+    /// By task. Empty if no state is kept.
+    pub changes: Vec<Vec<Taken>>,
+    pub positions: Vec<SourceState>,
+    /// The offsets that the record consists of, by group.
+    pub offsets: BTreeMap<String, Offsets>,
+    /// Identities of the sources that the record keeps.
+    pub kept: Vec<String>,
+    /// Something was written into the transaction.
+    pub dirty: bool,
+    /// Waits for what the sinks have sent.
+    pub flushes: Vec<Later>,
+    /// Commits the record's offsets, if it stands in a group.
+    pub committer: Option<Arc<dyn OffsetCommitter>>,
+    /// Commits offsets that are no record, for those who look at lag.
+    pub others: Vec<Later>,
+    /// How long brokers that do not answer are asked again. `None`: the next commit makes up for it.
+    pub until: Option<Instant>,
+}
+
 /// What commits a job.
 pub struct Committer {
-    pub(super) pipeline_name: String,
-    pub(super) keeper: Keeper,
-    pub(super) checkpoints: Option<Checkpoints>,
-    pub(super) transactions: Transactions,
-    /// The last record.
-    pub(super) record: Record,
-    /// By operator that writes all its state: the hash of what was written.
-    pub(super) written: HashMap<String, u64>,
-    /// What the last record says.
-    pub(super) positions: Option<Vec<SourceState>>,
-    pub(super) recorded: Instant,
+    /// `None` while a cut is under way.
+    recorder: Option<Box<Recorder>>,
+    running: Option<Running>,
+}
+
+struct Running {
+    thread: JoinHandle<(Box<Recorder>, Result<()>)>,
+    began: Instant,
+    /// How long the tasks stood still. `None`: they wait for the end.
+    pause: Option<Duration>,
 }
 
 /// The group of a job whose tables name none.
@@ -66,153 +91,136 @@ pub fn default_group(pipeline: &str) -> String {
 }
 
 impl Committer {
-    /// Everything read so far has been written and flushed by all parts of the job: that becomes durable. `began`: when the tasks stopped
-    /// for it; `end`: nothing follows.
-    ///
-    /// # Errors
-    /// If the outside refuses; the job then goes on from the last commit.
-    pub fn commit(&mut self, graph: &Graph, parts: &mut [Part<'_>], stats: &Stats, began: Instant, end: bool) -> Result<()> {
-        inputs_mut(parts).try_for_each(|i| i.source.flush())?;
-        fail::point("sinks-flushed");
-        if self.keeper == Keeper::None {
-            self.commit_offsets_only(parts)?;
-        } else {
-            let until = Instant::now() + if end { LAST_COMMIT } else { Duration::ZERO };
-            while !self.record(graph, parts)? {
-                if Instant::now() >= until {
-                    return if end { Err(Error::runtime("the last commit failed: the brokers do not answer")) } else { Ok(()) };
-                }
-                std::thread::sleep(Duration::from_millis(100));
-            }
-        }
-        stats.add_commit(began.elapsed());
-        Ok(())
+    pub(super) fn new(recorder: Recorder) -> Self {
+        Self { recorder: Some(Box::new(recorder)), running: None }
     }
 
     /// The job's state is kept: operators take note of what changes.
     pub fn keeps_state(&self) -> bool {
-        self.checkpoints.is_some()
+        self.recorder.as_ref().is_some_and(|r| r.checkpoints.is_some())
+    }
+
+    /// Whether the next commit may begin; takes note of one that is over.
+    ///
+    /// # Errors
+    /// If the last one failed; the job then goes on from the one before.
+    pub fn is_idle(&mut self, stats: &Stats) -> Result<bool> {
+        match &self.running {
+            Some(running) if !running.thread.is_finished() => Ok(false),
+            _ => self.wait(stats).map(|()| true),
+        }
+    }
+
+    /// Waits until no commit is under way.
+    ///
+    /// # Errors
+    /// If it failed; the job then goes on from the one before.
+    pub fn wait(&mut self, stats: &Stats) -> Result<()> {
+        let Some(Running { thread, began, pause }) = self.running.take() else { return Ok(()) };
+        let (recorder, done) = thread.join().map_err(|_| Error::runtime("internal: the thread that commits panicked"))?;
+        stats.add_commit(pause.unwrap_or_else(|| began.elapsed()), began.elapsed());
+        if let Some(checkpoints) = &recorder.checkpoints {
+            stats.set_checkpoint(checkpoints.bytes(), checkpoints.bytes_written());
+        }
+        self.recorder = Some(recorder);
+        done
+    }
+
+    /// Begins to make everything durable that all parts of the job have read and written so far. `began`: when the tasks stopped for it;
+    /// they may go on when this returns.
+    ///
+    /// # Errors
+    /// If a sink or an operator fails, or the commit before did.
+    pub fn begin(&mut self, graph: &Graph, parts: &mut [Part<'_>], stats: &Stats, began: Instant) -> Result<()> {
+        self.start(graph, parts, stats, began, None)
+    }
+
+    /// The same, and waits for it: nothing follows, or what is committed is to be looked at.
+    ///
+    /// # Errors
+    /// If the outside refuses; the job then goes on from the last commit.
+    pub fn commit(&mut self, graph: &Graph, parts: &mut [Part<'_>], stats: &Stats, began: Instant) -> Result<()> {
+        self.start(graph, parts, stats, began, Some(Instant::now() + LAST_COMMIT))?;
+        self.wait(stats)
+    }
+
+    fn start(&mut self, graph: &Graph, parts: &mut [Part<'_>], stats: &Stats, began: Instant, until: Option<Instant>) -> Result<()> {
+        self.wait(stats)?;
+        let recorder = self.recorder.as_deref().ok_or_else(|| Error::runtime("internal: the last commit failed"))?;
+        let cut = cut(recorder, graph, parts, until)?;
+        let Some(mut recorder) = self.recorder.take() else { return Ok(()) };
+        let pause = until.is_none().then(|| began.elapsed());
+        let run = move || {
+            let done = recorder.run(cut);
+            (recorder, done)
+        };
+        let thread = std::thread::Builder::new().name("commit".into()).spawn(run)?;
+        self.running = Some(Running { thread, began, pause });
+        Ok(())
     }
 
     /// The job has ended: background work, too.
     ///
     /// # Errors
     /// If a file cannot be deleted.
-    pub fn close(self) -> Result<()> {
-        self.checkpoints.map_or(Ok(()), Checkpoints::close)
+    pub fn close(mut self) -> Result<()> {
+        self.recorder.take().map_or(Ok(()), |r| r.close())
     }
+}
 
-    fn commit_offsets_only(&mut self, parts: &mut [Part<'_>]) -> Result<()> {
-        let Some(cluster) = self.transactions.cluster() else {
-            return inputs_mut(parts).try_for_each(|i| i.source.commit());
-        };
-        let keeper = Keeper::Transaction { cluster };
-        let groups = groups(&keeper, parts, &Record::default(), false)?;
-        if self.transactions.is_dirty() {
-            self.transactions.commit(&groups)?;
+impl Drop for Committer {
+    /// The next run of the job begins with what this one has committed: that must be over.
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            drop(running.thread.join());
         }
-        inputs_mut(parts).filter(|i| !keeper.keeps(i)).try_for_each(|i| i.source.commit())
     }
+}
 
-    /// Writes state and record. `false`: the record could not be written now.
-    fn record(&mut self, graph: &Graph, parts: &mut [Part<'_>]) -> Result<bool> {
-        let positions = snapshot::sources(graph, parts);
-        let moved = self.positions.as_ref() != Some(&positions);
-        let changes = match &self.checkpoints {
-            Some(checkpoints) => {
-                let first = checkpoints.is_empty();
-                let all = parts.iter_mut().map(|p| p.pipeline.changes(graph, first)).collect::<Result<_>>()?;
-                self.changes(snapshot::merge(all), first)
-            }
-            None => vec![],
-        };
-        let mut record = self.record.clone();
-        record.epoch += 1;
-        if let Some(checkpoints) = &mut self.checkpoints {
-            let must = checkpoints.must_write()? || (moved && self.outside_moved(parts, &positions));
-            let checkpoints = self.checkpoints.as_mut().ok_or_else(|| Error::runtime("the state is gone"))?;
-            if must || !changes.is_empty() {
-                record.snapshot = Some(checkpoints.write(record.epoch, &changes, &positions)?);
-                fail::point("state-written");
-            }
-        }
-        let state_moved = record.snapshot != self.record.snapshot;
-        if !moved && !state_moved && !self.transactions.is_dirty() && self.recorded.elapsed() < REPEAT {
-            return Ok(true);
-        }
-        // A file that was written is named by the next record, whether this one succeeds or not.
-        self.record.epoch = record.epoch;
-        if !self.write_record(&mut record, parts, &positions)? {
-            tracing::warn!("the brokers do not answer; this commit is made up for with the next one");
-            return Ok(false);
-        }
-        fail::point("committed");
-        (self.record, self.positions, self.recorded) = (record, Some(positions), Instant::now());
-        if let Some(checkpoints) = &mut self.checkpoints {
-            checkpoints.committed()?;
-        }
-        fail::point("cleaned");
-        Ok(true)
+/// Takes everything that a commit needs of the tasks.
+fn cut(recorder: &Recorder, graph: &Graph, parts: &mut [Part<'_>], until: Option<Instant>) -> Result<Cut> {
+    inputs_mut(parts).try_for_each(|i| i.source.flush())?;
+    let mut flushes = vec![];
+    for part in parts.iter_mut() {
+        part.pipeline.flush_later(&mut flushes)?;
     }
+    let changes = match &recorder.checkpoints {
+        Some(checkpoints) => parts.iter_mut().map(|p| p.pipeline.changes(graph, checkpoints.is_empty())).collect::<Result<_>>()?,
+        None => vec![],
+    };
+    let keeper = recorder.keeper_of_offsets();
+    let mut others = vec![];
+    for input in inputs_mut(parts).filter(|i| !keeper.keeps(i)) {
+        others.extend(input.source.commit()?);
+    }
+    let committer = match &keeper {
+        Keeper::Group(group) => inputs(parts).find(|i| i.source.group().as_ref() == Some(group)).and_then(|i| i.source.offset_committer()),
+        _ => None,
+    };
+    Ok(Cut {
+        changes,
+        positions: snapshot::sources(graph, parts),
+        offsets: offsets(&keeper, parts),
+        kept: inputs(parts).filter(|i| keeper.keeps(i)).map(|i| i.identity.clone()).collect(),
+        // Nothing that can fail comes behind it: what is sealed is committed or given up.
+        dirty: recorder.transactions.seal(),
+        flushes,
+        committer,
+        others,
+        until,
+    })
+}
 
-    /// Leaves out operators that write all their state and have not changed it. `first`: nothing is written yet.
-    fn changes(&mut self, all: Vec<OperatorChanges>, first: bool) -> Vec<OperatorChanges> {
-        let mut changed = |c: &OperatorChanges| {
-            if !c.whole {
-                return c.rows() > 0;
-            }
-            let mut hasher = DefaultHasher::new();
-            c.tables.hash(&mut hasher);
-            let hash = hasher.finish();
-            let before = self.written.insert(c.identity.clone(), hash);
-            before != Some(hash) && (c.rows() > 0 || (before.is_some() && !first)) || (first && c.rows() > 0)
-        };
-        all.into_iter().filter(|c| changed(c)).collect()
-    }
-
-    /// Whether a source has moved whose positions only a state file can keep.
-    fn outside_moved(&self, parts: &[Part<'_>], positions: &[SourceState]) -> bool {
-        if self.keeper == Keeper::File {
-            return false;
+fn offsets(keeper: &Keeper, parts: &[Part<'_>]) -> BTreeMap<String, Offsets> {
+    let mut groups: BTreeMap<String, Offsets> = BTreeMap::new();
+    for input in inputs(parts).filter(|i| keeper.keeps(i)) {
+        let Some(group) = input.source.group() else { continue };
+        let shared = groups.entry(group.name).or_default();
+        for o in input.source.offsets() {
+            shared.entry((o.topic, o.partition)).or_default().push((input.identity.clone(), o.offset));
         }
-        let kept: Vec<&str> = inputs(parts).filter(|i| self.keeper.keeps(i)).map(|i| i.identity.as_str()).collect();
-        let before = self.positions.as_deref().unwrap_or_default();
-        let same = |p: &SourceState| before.iter().any(|b| b.identity == p.identity && b.positions == p.positions);
-        positions.iter().any(|p| !kept.contains(&p.identity.as_str()) && !same(p))
     }
-
-    fn write_record(&self, record: &mut Record, parts: &mut [Part<'_>], positions: &[SourceState]) -> Result<bool> {
-        match &self.keeper {
-            Keeper::None => {}
-            Keeper::File => {
-                record.sources = positions.to_vec();
-                if let Some(checkpoints) = &self.checkpoints {
-                    checkpoints.write_record(record)?;
-                }
-            }
-            Keeper::Group(group) => {
-                let offsets = groups(&self.keeper, parts, record, true)?.into_iter().flat_map(|(_, offsets)| offsets).collect::<Vec<_>>();
-                let Some(input) = inputs_mut(parts).find(|i| i.source.group().as_ref() == Some(group)) else { return Ok(true) };
-                if !input.source.commit_offsets(&offsets)? {
-                    return Ok(false);
-                }
-            }
-            Keeper::Transaction { .. } => {
-                let mut groups = groups(&self.keeper, parts, record, true)?;
-                if groups.is_empty()
-                    && let Some(at) = self.transactions.anchor(record.epoch)?
-                {
-                    groups.push((default_group(&self.pipeline_name), vec![CommittedOffset { at, metadata: text(record)? }]));
-                }
-                self.transactions.commit(&groups)?;
-            }
-        }
-        // For those who look at lag.
-        for input in inputs_mut(parts).filter(|i| !self.keeper.keeps(i)) {
-            input.source.commit()?;
-        }
-        Ok(true)
-    }
+    groups
 }
 
 /// The sources of all parts.
@@ -222,35 +230,4 @@ pub(super) fn inputs<'p>(parts: &'p [Part<'_>]) -> impl Iterator<Item = &'p Inpu
 
 pub(super) fn inputs_mut<'p>(parts: &'p mut [Part<'_>]) -> impl Iterator<Item = &'p mut Input> {
     parts.iter_mut().flat_map(|p| p.inputs.iter_mut())
-}
-
-fn text(record: &Record) -> Result<String> {
-    serde_json::to_string(record).map_err(|e| Error::runtime(e.to_string()))
-}
-
-/// The offsets that the record consists of, by group, each with the record as its metadata if `with_record`.
-///
-/// Sources that read the same partition with the same group share an offset: the least counts, and the record says who was further.
-fn groups(keeper: &Keeper, parts: &[Part<'_>], record: &Record, with_record: bool) -> Result<Vec<(String, Vec<CommittedOffset>)>> {
-    type Shared = BTreeMap<(String, i32), Vec<(String, i64)>>;
-    let mut groups: BTreeMap<String, Shared> = BTreeMap::new();
-    for input in inputs(parts).filter(|i| keeper.keeps(i)) {
-        let Some(group) = input.source.group() else { continue };
-        let shared = groups.entry(group.name).or_default();
-        for o in input.source.offsets() {
-            shared.entry((o.topic, o.partition)).or_default().push((input.identity.clone(), o.offset));
-        }
-    }
-    let plain = if with_record { text(record)? } else { String::new() };
-    let commit = |((topic, partition), held): ((String, i32), Vec<(String, i64)>)| -> Result<CommittedOffset> {
-        let offset = held.iter().map(|(_, o)| *o).min().unwrap_or_default();
-        let metadata = if with_record && held.iter().any(|(_, o)| *o != offset) {
-            text(&Record { at: held.into_iter().collect(), ..record.clone() })?
-        } else {
-            plain.clone()
-        };
-        Ok(CommittedOffset { at: PartitionOffset { topic, partition, offset }, metadata })
-    };
-    let with_offsets = |(name, shared): (String, Shared)| Ok((name, shared.into_iter().map(commit).collect::<Result<Vec<_>>>()?));
-    groups.into_iter().filter(|(_, shared)| !shared.is_empty()).map(with_offsets).collect()
 }

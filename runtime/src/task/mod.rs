@@ -6,6 +6,7 @@ mod exchange;
 mod memory;
 mod parallel;
 pub mod pipeline;
+mod recorder;
 mod recover;
 pub mod requests;
 pub mod restart;
@@ -186,10 +187,11 @@ fn alone(
                 inputs.iter_mut().try_for_each(|i| drain(i, &mut pipeline))?;
             }
             Some(request) => {
+                committer.wait(stats)?;
                 committed = Instant::now();
-                pipeline.flush(false)?;
+                pipeline.settle()?;
                 let mut parts = [Part { pipeline: &mut pipeline, inputs: &mut inputs }];
-                committer.commit(graph, &mut parts, stats, committed, true)?;
+                committer.commit(graph, &mut parts, stats, committed)?;
                 if request.serve(graph, &parts, options) {
                     break Ended::Stopped;
                 }
@@ -206,18 +208,19 @@ fn alone(
             break Ended::Finished;
         }
         if !busy {
-            pipeline.flush_client()?;
+            pipeline.idle_moment()?;
         }
-        if commit_is_due(committed, options, &memory) {
+        if committer.is_idle(stats)? && commit_is_due(committed, options, &memory) {
             committed = Instant::now();
-            pipeline.flush(false)?;
+            pipeline.settle()?;
             let part = Part { pipeline: &mut pipeline, inputs: &mut inputs };
-            committer.commit(graph, &mut [part], stats, committed, false)?;
+            committer.begin(graph, &mut [part], stats, committed)?;
         }
     };
+    committer.wait(stats)?;
     let began = Instant::now();
     pipeline.finish(ended == Ended::Finished && end_time)?;
-    committer.commit(graph, &mut [Part { pipeline: &mut pipeline, inputs: &mut inputs }], stats, began, true)?;
+    committer.commit(graph, &mut [Part { pipeline: &mut pipeline, inputs: &mut inputs }], stats, began)?;
     let parts = [Part { pipeline: &mut pipeline, inputs: &mut inputs }];
     if let Some(request) = draining {
         request.serve(graph, &parts, options);

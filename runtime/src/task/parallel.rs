@@ -164,8 +164,11 @@ impl Coordinator<'_> {
                     self.end(&mut all, began, request)?;
                     return Ok(ended);
                 }
-                // A savepoint is of what is committed.
-                self.committer.commit(self.graph, &mut parts_of(&mut all), self.stats, began, request.is_some())?;
+                match request.is_some() {
+                    // A savepoint is of what is committed.
+                    true => self.committer.commit(self.graph, &mut parts_of(&mut all), self.stats, began)?,
+                    false => self.committer.begin(self.graph, &mut parts_of(&mut all), self.stats, began)?,
+                }
                 if let Some(request) = request.take_if(|r| !r.wish.drain)
                     && request.serve(self.graph, &parts_of(&mut all), self.options)
                 {
@@ -191,7 +194,8 @@ impl Coordinator<'_> {
                 }
             }
             let wanted = request.as_ref().is_some_and(|r| !r.wish.drain);
-            if !committing && (ended.is_some() || wanted || commit_is_due(committed, self.options, &self.memory)) {
+            let due = ended.is_some() || wanted || commit_is_due(committed, self.options, &self.memory);
+            if self.committer.is_idle(self.stats)? && !committing && due {
                 (committing, began) = (true, Instant::now());
                 self.ask(ended);
             }
@@ -212,7 +216,7 @@ impl Coordinator<'_> {
     fn end(self, held: &mut [Box<Held>], began: Instant, request: Option<Request>) -> Result<()> {
         let mut parts = parts_of(held);
         let mut committer = self.committer;
-        committer.commit(self.graph, &mut parts, self.stats, began, true)?;
+        committer.commit(self.graph, &mut parts, self.stats, began)?;
         if let Some(request) = request {
             request.serve(self.graph, &parts, self.options);
         }
@@ -366,7 +370,7 @@ impl<'a> Task<'a> {
             self.report_end();
             if !busy {
                 self.flush();
-                self.pipeline.flush_client()?;
+                self.pipeline.idle_moment()?;
                 self.link.network.wait(self.index, seen, if self.inputs.iter().all(|i| i.ended) { IDLE_POLL } else { WAIT });
             }
         }
@@ -457,7 +461,7 @@ impl<'a> Task<'a> {
         if there {
             match passing.last {
                 true => self.pipeline.finish(passing.complete)?,
-                false => self.pipeline.flush(false)?,
+                false => self.pipeline.settle()?,
             }
         }
         self.passing = Some(passing);

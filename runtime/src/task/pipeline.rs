@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sluice_batch::{Batch, Error, EvalContext, Millis, Result, WATERMARK_MAX, WATERMARK_NONE};
-use sluice_connect::{Sink, Transactions};
+use sluice_connect::{Later, Sink, Transactions};
 use sluice_operators::memory::{Memory, Share};
-use sluice_operators::state::{ChangeKind, DeltaWriter, SnapshotReader, SnapshotWriter};
+use sluice_operators::state::{ChangeKind, Changes, DeltaWriter, SnapshotReader, SnapshotWriter};
 use sluice_operators::{Item, Operator, Output};
 use sluice_plan::{Graph, Node, NodeKind};
 use sluice_sql::relation::Schema;
@@ -35,6 +35,29 @@ impl Client for NoClient {
 
     fn flush(&mut self, _end: bool) -> Result<()> {
         Ok(())
+    }
+}
+
+/// What an operator has written of its state for a commit.
+pub enum Taken {
+    Whole(OperatorState),
+    Delta { identity: String, kind: String, layout: Layout, changes: DeltaWriter },
+}
+
+impl Taken {
+    pub fn into_changes(self) -> OperatorChanges {
+        let (identity, kind, layout, changes) = match self {
+            Taken::Whole(state) => return OperatorChanges::all_of(state),
+            Taken::Delta { identity, kind, layout, changes } => (identity, kind, layout, changes),
+        };
+        let op = |kind: ChangeKind| match kind {
+            ChangeKind::Put => Op::Put,
+            ChangeKind::Delete => Op::Delete,
+            ChangeKind::DeletePrefix => Op::DeletePrefix,
+        };
+        let rows = |changes: &Changes| changes.iter().map(|(kind, k, v)| (op(kind), k.to_vec(), v.to_vec())).collect();
+        let tables = changes.into_tables().into_iter().map(|(table, changes)| (table.to_owned(), rows(&changes))).collect();
+        OperatorChanges { identity, kind, layout, whole: false, tables }
     }
 }
 
@@ -208,7 +231,7 @@ impl Pipeline {
     }
 
     /// What has changed in the state of each operator since the last call; of all that do not know, or if `whole`, everything.
-    pub fn changes(&mut self, graph: &Graph, whole: bool) -> Result<Vec<OperatorChanges>> {
+    pub fn changes(&mut self, graph: &Graph, whole: bool) -> Result<Vec<Taken>> {
         let mut all = vec![];
         for (at, (stage, node)) in self.stages.iter_mut().zip(&graph.nodes).enumerate() {
             let Work::Operator(operator) = &mut stage.work else { continue };
@@ -216,19 +239,13 @@ impl Pipeline {
             let mut writer = DeltaWriter::default();
             let name = operator.name();
             let knows = operator.delta(&mut writer).map_err(|e| e.context(format!("the state of {name}")))?;
-            if !knows || whole {
-                all.push(OperatorChanges::all_of(state(operator.as_ref(), node, layout)?));
-                continue;
-            }
-            let op = |kind: ChangeKind| match kind {
-                ChangeKind::Put => Op::Put,
-                ChangeKind::Delete => Op::Delete,
-                ChangeKind::DeletePrefix => Op::DeletePrefix,
-            };
-            let rows = |rows: Vec<_>| rows.into_iter().map(|(kind, k, v)| (op(kind), k, v)).collect();
-            let tables = writer.into_tables().into_iter().map(|(table, changes)| (table.to_owned(), rows(changes))).collect();
-            let kind = sluice_plan::name(&node.kind).to_owned();
-            all.push(OperatorChanges { identity: node.properties.identity.clone(), kind, layout, whole: false, tables });
+            all.push(match knows && !whole {
+                false => Taken::Whole(state(operator.as_ref(), node, layout)?),
+                true => {
+                    let (identity, kind) = (node.properties.identity.clone(), sluice_plan::name(&node.kind).to_owned());
+                    Taken::Delta { identity, kind, layout, changes: writer }
+                }
+            });
         }
         Ok(all)
     }
@@ -336,8 +353,30 @@ impl Pipeline {
         Ok(())
     }
 
-    pub fn flush_client(&mut self) -> Result<()> {
+    /// There is nothing to do for now: what has waited for a moment goes out.
+    pub fn idle_moment(&mut self) -> Result<()> {
+        for stage in &mut self.stages {
+            if let Work::Sink(sink) = &mut stage.work {
+                sink.release()?;
+            }
+        }
         self.client.flush(false)
+    }
+
+    /// Everything that is not waiting for time is with the sinks when this returns.
+    pub fn settle(&mut self) -> Result<()> {
+        self.end_round()?;
+        self.client.flush(false)
+    }
+
+    /// What the sinks were given is with the outside when all that this adds to `flushes` has been called.
+    pub fn flush_later(&mut self, flushes: &mut Vec<Later>) -> Result<()> {
+        for stage in &mut self.stages {
+            if let Work::Sink(sink) = &mut stage.work {
+                flushes.extend(sink.flush_later()?);
+            }
+        }
+        Ok(())
     }
 
     /// Everything that is not waiting for time is with the outside when this returns.

@@ -11,6 +11,7 @@ use sluice_state::checkpoints::{Checkpoints, Record};
 use sluice_state::{Layout, OperatorState, Savepoint, SourceState, storage};
 
 use super::commit::{Committer, Keeper, default_group, inputs, inputs_mut};
+use super::recorder::Recorder;
 use super::{JobOptions, Part};
 
 /// Ends what an earlier instance of the job has begun to write.
@@ -82,7 +83,7 @@ pub fn find(
     };
     fail::point("state-loaded");
     let record = Record { pipeline: options.name.clone(), generation, epoch, sources: vec![], at: Default::default(), ..record };
-    let committer = Committer {
+    let committer = Committer::new(Recorder {
         pipeline_name: options.name.clone(),
         keeper,
         checkpoints,
@@ -92,7 +93,8 @@ pub fn find(
         written: restored.iter().flat_map(|s| &s.operators).map(|o| (o.identity.clone(), 0)).collect(),
         positions: None,
         recorded: Instant::now(),
-    };
+        others: vec![],
+    });
     Ok((committer, restored))
 }
 

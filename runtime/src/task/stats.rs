@@ -4,8 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::metrics::histogram::Histogram;
 use sluice_batch::{Millis, WATERMARK_NONE};
 use sluice_connect::{Malformed, SplitStatus};
+
+/// Bounds of the histograms of times, in seconds.
+const TIMES: [f64; 22] = [
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0,
+];
 
 /// Counters and gauges of one job.
 pub struct Stats {
@@ -19,6 +25,10 @@ pub struct Stats {
     commits: AtomicU64,
     commit_micros: AtomicU64,
     longest_commit_micros: AtomicU64,
+    commit_pause: Histogram,
+    commit_duration: Histogram,
+    checkpoint_bytes: AtomicU64,
+    checkpoint_bytes_written: AtomicU64,
     restarts: AtomicU64,
     repeated_failures: AtomicU64,
     watermark: AtomicI64,
@@ -41,6 +51,10 @@ impl Default for Stats {
             commits: AtomicU64::new(0),
             commit_micros: AtomicU64::new(0),
             longest_commit_micros: AtomicU64::new(0),
+            commit_pause: Histogram::new(TIMES),
+            commit_duration: Histogram::new(TIMES),
+            checkpoint_bytes: AtomicU64::new(0),
+            checkpoint_bytes_written: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             repeated_failures: AtomicU64::new(0),
             watermark: AtomicI64::new(WATERMARK_NONE),
@@ -93,12 +107,20 @@ impl Stats {
         self.rows_out.fetch_add(rows, Relaxed);
     }
 
-    /// A commit that kept the task for `pause`.
-    pub fn add_commit(&self, pause: Duration) {
+    /// A commit that kept the tasks for `pause` and was durable after `duration`.
+    pub fn add_commit(&self, pause: Duration, duration: Duration) {
+        self.commit_pause.observe(pause.as_secs_f64());
+        self.commit_duration.observe(duration.as_secs_f64());
         let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
         self.commits.fetch_add(1, Relaxed);
         self.commit_micros.fetch_add(micros, Relaxed);
         self.longest_commit_micros.fetch_max(micros, Relaxed);
+    }
+
+    /// Bytes of the state files that a restart would read, and of those that commits of this run have written.
+    pub fn set_checkpoint(&self, bytes: u64, written: u64) {
+        self.checkpoint_bytes.store(bytes, Relaxed);
+        self.checkpoint_bytes_written.store(written, Relaxed);
     }
 
     /// The job was built anew after a failure; the same failure has come `repeated` times in a row.
@@ -170,6 +192,16 @@ impl Stats {
     /// Microseconds spent in commits: of all, and of the longest.
     pub fn commit_micros(&self) -> (u64, u64) {
         (self.commit_micros.load(Relaxed), self.longest_commit_micros.load(Relaxed))
+    }
+
+    /// Seconds that commits kept the tasks, and that they took.
+    pub fn commit_times(&self) -> (&Histogram, &Histogram) {
+        (&self.commit_pause, &self.commit_duration)
+    }
+
+    /// See [`Stats::set_checkpoint`].
+    pub fn checkpoint(&self) -> (u64, u64) {
+        (self.checkpoint_bytes.load(Relaxed), self.checkpoint_bytes_written.load(Relaxed))
     }
 
     /// Restarts after failures, and how often the last failure came in a row.

@@ -80,6 +80,7 @@ pub struct Checkpoints {
     anew: bool,
     /// The record as this instance has last seen it.
     seen: Mutex<Option<Version>>,
+    written: u64,
 }
 
 impl Checkpoints {
@@ -95,6 +96,7 @@ impl Checkpoints {
             rebased: false,
             anew: false,
             seen: Mutex::default(),
+            written: 0,
         }
     }
 
@@ -245,7 +247,18 @@ impl Checkpoints {
         let name = name(if self.chain.is_empty() { "base" } else { "delta" }, epoch, self.generation);
         self.storage.create(&name, &bytes)?;
         self.chain.push(Member { name: name.clone(), bytes: bytes.len() as u64 });
+        self.written += bytes.len() as u64;
         Ok(name)
+    }
+
+    /// Bytes of the files that the newest names, and itself.
+    pub fn bytes(&self) -> u64 {
+        self.chain.iter().map(|m| m.bytes).sum()
+    }
+
+    /// Bytes of all files written by commits since the start.
+    pub fn bytes_written(&self) -> u64 {
+        self.written
     }
 
     /// The newest state file.

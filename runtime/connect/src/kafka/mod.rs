@@ -1,6 +1,7 @@
 //! What the Kafka connectors share: the client, Java's property names, table options, where to start and to stop.
 
 pub(crate) mod client;
+pub(crate) mod gate;
 pub(crate) mod jaas;
 pub(crate) mod offsets;
 pub(crate) mod producer;
@@ -10,8 +11,14 @@ pub(crate) mod start;
 pub(crate) mod table;
 pub(crate) mod transaction;
 
-use crate::{CommittedOffset, PartitionOffset};
+use crate::{CommittedOffset, OffsetCommitter, PartitionOffset};
 use offsets::TopicOffset;
+
+impl OffsetCommitter for client::Client {
+    fn commit(&self, offsets: &[CommittedOffset]) -> sluice_batch::Result<bool> {
+        self.commit_wait(&with_metadata(offsets))
+    }
+}
 
 fn offset(o: &PartitionOffset) -> TopicOffset {
     TopicOffset { topic: o.topic.clone(), partition: o.partition, offset: o.offset }

@@ -2,7 +2,6 @@
 
 use std::ffi::{CString, c_void};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::bindings as sys;
@@ -10,8 +9,10 @@ use sluice_batch::{Error, Result};
 use sys::rd_kafka_resp_err_t as Code;
 
 use super::client::{Client, describe};
+use super::gate::{Closed, Gate, Held};
 use super::properties::{Properties, Role};
 use super::transaction::Transaction;
+use crate::Later;
 
 /// librdkafka's choice of a partition.
 pub(crate) const ANY_PARTITION: i32 = -1;
@@ -20,8 +21,10 @@ pub(crate) struct Producer {
     /// Released before the client.
     topics: Vec<(String, Topic)>,
     client: Arc<Client>,
-    /// Of the transaction that records go into.
-    dirty: Option<Arc<AtomicBool>>,
+    /// Closed while a commit is under way.
+    gate: Arc<Gate>,
+    /// What waits for the gate.
+    held: Held,
     patience: Duration,
     unserved: usize,
 }
@@ -53,12 +56,13 @@ pub(crate) struct Outgoing<'a> {
 impl Producer {
     pub fn new(properties: &Properties, servers: &str, patience: Duration) -> Result<Self> {
         let client = Client::producer(properties.config(Role::Producer, &[])?, servers)?;
-        Ok(Self { topics: vec![], client: Arc::new(client), dirty: None, patience, unserved: 0 })
+        Ok(Self { topics: vec![], client: Arc::new(client), gate: Arc::default(), held: Held::default(), patience, unserved: 0 })
     }
 
     /// Writes into the transaction of a job.
     pub fn within(transaction: &Transaction, patience: Duration) -> Self {
-        Self { topics: vec![], client: transaction.client.clone(), dirty: Some(transaction.dirty.clone()), patience, unserved: 0 }
+        let (client, gate) = (transaction.client.clone(), transaction.gate.clone());
+        Self { topics: vec![], client, gate, held: Held::default(), patience, unserved: 0 }
     }
 
     /// A topic to write to, and how many partitions it has. Asking for it creates it where the brokers are set so.
@@ -96,15 +100,53 @@ impl Producer {
         self.topics.iter().position(|(n, _)| n.as_bytes() == name)
     }
 
-    /// Queues a record; waits while the queue is full.
+    /// Queues a record; waits while the queue is full. While a commit is under way it is only kept.
     ///
     /// # Errors
     /// If an earlier record was not taken, or this one cannot be (too large).
     pub fn send(&mut self, topic: usize, record: &Outgoing<'_>) -> Result<()> {
-        self.unserved += 1;
-        if let Some(dirty) = &self.dirty {
-            dirty.store(true, Ordering::Relaxed);
+        self.gate.mark();
+        if self.gate.is_open() && self.held.is_empty() {
+            return self.pass(topic, record);
         }
+        if self.held.is_full() {
+            self.release()?;
+        } else {
+            self.try_release()?;
+        }
+        if self.held.is_empty() && self.gate.is_open() {
+            return self.pass(topic, record);
+        }
+        self.held.push(topic, record);
+        Ok(())
+    }
+
+    /// Sends what was kept, as soon as it may be; after a failed commit it never is.
+    ///
+    /// # Errors
+    /// As [`Producer::send`].
+    pub fn release(&mut self) -> Result<()> {
+        while self.gate.is_closed() {
+            self.client.check()?;
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        self.try_release()
+    }
+
+    /// Sends what was kept if no commit is under way.
+    ///
+    /// # Errors
+    /// As [`Producer::send`].
+    pub fn try_release(&mut self) -> Result<()> {
+        if self.held.is_empty() || !self.gate.is_open() {
+            return Ok(());
+        }
+        let held = std::mem::take(&mut self.held);
+        held.each(|topic, record| self.pass(topic, record))
+    }
+
+    fn pass(&mut self, topic: usize, record: &Outgoing<'_>) -> Result<()> {
+        self.unserved += 1;
         if self.unserved >= 1000 {
             self.unserved = 0;
             self.client.serve(Duration::ZERO)?;
@@ -163,6 +205,19 @@ impl Producer {
     /// If a record was not taken.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
         self.client.flush(timeout)
+    }
+}
+
+/// Of a producer of its own.
+impl Producer {
+    /// What is sent from now on waits until everything sent so far is with the brokers; that is waited for by what this answers.
+    pub fn flush_later(&self, timeout: Duration) -> Later {
+        let (client, gate) = (self.client.clone(), Closed::new(&self.gate));
+        Box::new(move || {
+            client.flush(timeout)?;
+            gate.open();
+            Ok(())
+        })
     }
 }
 

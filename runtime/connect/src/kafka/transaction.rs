@@ -3,7 +3,6 @@
 
 use std::ffi::CStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings as sys;
@@ -11,6 +10,7 @@ use sluice_batch::{Error, Result, fail};
 use sys::rd_kafka_resp_err_t as Code;
 
 use super::client::{Client, c_string, timeout_ms};
+use super::gate::Gate;
 use super::offsets::List;
 use super::properties::{Properties, Role};
 use super::table::KafkaTable;
@@ -27,8 +27,8 @@ pub(crate) struct Transaction {
     pub servers: String,
     id: String,
     timeout: Duration,
-    /// Records were sent since the last commit.
-    pub dirty: Arc<AtomicBool>,
+    /// Closed while a commit is under way.
+    pub gate: Arc<Gate>,
     /// Where a job without sources on this cluster keeps its commits.
     anchor: Option<String>,
     consumer: Properties,
@@ -115,7 +115,7 @@ impl Transaction {
         let client = Client::producer(first.producer.config(Role::Producer, &more)?, &first.servers)?;
         let anchor = exactly.iter().find_map(|(_, t)| t.topic().map(str::to_owned));
         let (servers, consumer) = (first.servers.clone(), first.consumer.clone());
-        let this = Self { client: Arc::new(client), servers, id, timeout, dirty: Arc::default(), anchor, consumer };
+        let this = Self { client: Arc::new(client), servers, id, timeout, gate: Arc::default(), anchor, consumer };
         this.init(first.patience)?;
         this.begin()?;
         Ok(Some(this))
@@ -144,7 +144,7 @@ impl Transaction {
         check(unsafe { sys::rd_kafka_begin_transaction(self.client.raw()) }).map_err(|f| self.failed("cannot begin a transaction", &f))
     }
 
-    /// Commits what was written, together with offsets of groups, and begins the next.
+    /// Commits what was written before the gate was closed, together with offsets of groups, begins the next, and opens the gate.
     ///
     /// # Errors
     /// If it could not be done: nothing of it is visible then. The error is the job's last one if another instance has taken over.
@@ -157,8 +157,9 @@ impl Transaction {
             }
             return Err(error);
         }
-        self.dirty.store(false, Ordering::Relaxed);
-        self.begin()
+        self.begin()?;
+        self.gate.open();
+        Ok(())
     }
 
     fn try_commit(&self, groups: &[(String, Vec<CommittedOffset>)]) -> Result<()> {
@@ -236,7 +237,7 @@ impl Transaction {
 impl Drop for Transaction {
     /// Readers of committed records should not wait for what will not come.
     fn drop(&mut self) {
-        if self.dirty.load(Ordering::Relaxed) && !self.client.check().is_err_and(|e| e.is_last()) {
+        if self.gate.is_dirty() && !self.client.check().is_err_and(|e| e.is_last()) {
             // SAFETY: the handle is valid. What fails here is done by the brokers when the time is over.
             drop(check(unsafe { sys::rd_kafka_abort_transaction(self.client.raw(), timeout_ms(Duration::from_secs(5))) }));
         }

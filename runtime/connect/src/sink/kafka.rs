@@ -13,7 +13,7 @@ use crate::kafka::producer::{Outgoing, Producer};
 use crate::kafka::properties::Role;
 use crate::kafka::table::{KafkaTable, Partitioner, writable_metadata};
 use crate::registry::SinkFactory;
-use crate::{Sink, SinkInfo, TableSpec, Transactions};
+use crate::{Later, Sink, SinkInfo, TableSpec, Transactions};
 
 pub(crate) const FACTORY: SinkFactory = SinkFactory { info: |t| info(t, false), open: |t, z, x| open(t, z, x, false) };
 pub(crate) const UPSERT_FACTORY: SinkFactory = SinkFactory { info: |t| info(t, true), open: |t, z, x| open(t, z, x, true) };
@@ -265,12 +265,23 @@ impl Sink for KafkaSink {
     /// Also empties the buffer: what is committed must not depend on it (Flink's `ReducingUpsertWriter` flushes at a checkpoint, too).
     fn flush(&mut self, end: bool) -> Result<()> {
         self.drain()?;
+        self.producer.release()?;
         match self.guarantee {
             // The transaction's commit waits for what all sinks have written.
             "exactly-once" => Ok(()),
             "none" if !end => Ok(()),
             _ => self.producer.flush(self.patience),
         }
+    }
+
+    fn flush_later(&mut self) -> Result<Option<Later>> {
+        self.drain()?;
+        self.producer.release()?;
+        Ok((self.guarantee == "at-least-once").then(|| self.producer.flush_later(self.patience)))
+    }
+
+    fn release(&mut self) -> Result<()> {
+        self.producer.try_release()
     }
 
     fn tick(&mut self, now: Millis) -> Result<()> {

@@ -2,6 +2,7 @@
 //! own buffers.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings::rd_kafka_resp_err_t as Code;
@@ -21,7 +22,7 @@ use crate::options::closest;
 use crate::progress::{Progress, RecordEnd};
 use crate::registry::SourceFactory;
 use crate::{
-    CommittedOffset, ConsumerGroup, Malformed, PartitionOffset, ScanRequest, Share, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec,
+    CommittedOffset, ConsumerGroup, Later, Malformed, OffsetCommitter, PartitionOffset, ScanRequest, Share, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec,
 };
 
 pub(crate) const FACTORY: SourceFactory =
@@ -100,7 +101,7 @@ fn open(spec: &TableSpec, request: &ScanRequest, upsert: bool) -> Result<Box<dyn
         None => None,
     };
     let mut source = KafkaSource {
-        client: Client::consumer(config, &table.servers)?,
+        client: Arc::new(Client::consumer(config, &table.servers)?),
         rows: Rows::new(spec, &table, request)?,
         name: spec.name.clone(),
         progress: Progress::new(request, false),
@@ -129,7 +130,7 @@ fn is_internal(topic: &str) -> bool {
 }
 
 struct KafkaSource {
-    client: Client,
+    client: Arc<Client>,
     /// The table's.
     name: String,
     table: KafkaTable,
@@ -528,18 +529,18 @@ impl Source for KafkaSource {
         Ok(kafka::committed(self.client.committed_metadata(&at, self.table.patience)?))
     }
 
-    fn commit_offsets(&mut self, offsets: &[CommittedOffset]) -> Result<bool> {
-        self.client.commit_wait(&kafka::with_metadata(offsets))
+    fn offset_committer(&self) -> Option<Arc<dyn OffsetCommitter>> {
+        Some(self.client.clone())
     }
 
     fn flush(&mut self) -> Result<()> {
         self.dead_letters.as_ref().map_or(Ok(()), |(producer, _)| producer.flush(self.table.patience))
     }
 
-    fn commit(&mut self) -> Result<()> {
+    fn commit(&mut self) -> Result<Option<Later>> {
         self.flush()?;
         if self.table.group.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         let mut moved = vec![];
         for (i, partition) in self.partitions.iter().enumerate() {
@@ -549,7 +550,8 @@ impl Source for KafkaSource {
                 moved.push(TopicOffset { topic: partition.topic.clone(), partition: partition.id, offset: position });
             }
         }
-        if moved.is_empty() { Ok(()) } else { self.client.commit(&moved) }
+        let client = self.client.clone();
+        Ok((!moved.is_empty()).then(|| Box::new(move || client.commit(&moved)) as Later))
     }
 
     fn malformed(&self) -> Malformed {
