@@ -225,7 +225,9 @@ impl JoinState {
     /// If the store cannot be read.
     pub fn snapshot(&self, table: &'static str, out: &mut SnapshotWriter) -> Result<()> {
         for slot in &self.index {
-            out.put(table, self.snapshot_key(*slot), self.encode(*slot));
+            let mut value = vec![];
+            self.encode(*slot, &mut value);
+            out.put(table, self.snapshot_key(*slot), value);
         }
         self.stored(&mut |key, mut value| {
             while !value.is_empty() {
@@ -241,14 +243,13 @@ impl JoinState {
         row_key(self.keys.key(row.key), row.identity())
     }
 
-    fn encode(&self, slot: u32) -> Vec<u8> {
+    fn encode(&self, slot: u32, out: &mut Vec<u8>) {
         let row = &self.rows[slot as usize];
-        let mut value = vec![u8::from(row.id.is_some())];
+        out.push(u8::from(row.id.is_some()));
         for n in [i64::from(row.count), i64::from(row.matches), row.changed] {
-            value.extend_from_slice(&n.to_be_bytes());
+            out.extend_from_slice(&n.to_be_bytes());
         }
-        value.extend_from_slice(&row.row);
-        value
+        out.extend_from_slice(&row.row);
     }
 
     pub fn track(&mut self) {
@@ -260,7 +261,7 @@ impl JoinState {
         let Some((gone, slots)) = self.tracker.as_mut().map(|t| t.take()) else { return false };
         gone.into_iter().for_each(|key| out.delete(table, key));
         for slot in slots {
-            out.put(table, self.snapshot_key(slot), self.encode(slot));
+            out.put_with(table, self.snapshot_key(slot), |value| self.encode(slot, value));
         }
         true
     }
@@ -329,7 +330,9 @@ impl KeyedState for JoinState {
     fn encode_slot(&self, slot: u32, out: &mut Vec<u8>) {
         for row in &self.lists[slot as usize] {
             put_bytes(out, self.rows[*row as usize].identity());
-            put_bytes(out, &self.encode(*row));
+            let mut value = vec![];
+            self.encode(*row, &mut value);
+            put_bytes(out, &value);
         }
     }
 

@@ -131,7 +131,7 @@ impl KeyedRows {
         let Some((gone, slots)) = self.keys.take_changes() else { return false };
         gone.into_iter().for_each(|key| out.delete(table, key));
         for slot in slots {
-            out.put(table, self.keys.key(slot).to_vec(), self.encode(slot));
+            out.put_with(table, self.keys.key(slot), |value| self.encode_slot(slot, value));
         }
         true
     }

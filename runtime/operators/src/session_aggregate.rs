@@ -195,7 +195,7 @@ impl Operator for SessionAggregate {
 
     fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
         let Some((gone, slots)) = self.sessions.keys.take_changes() else { return Ok(false) };
-        out.put("progress", vec![], self.progress.to_be_bytes().to_vec());
+        out.put("progress", vec![], self.progress.to_be_bytes());
         gone.iter().for_each(|key| out.delete_prefix("sessions", prefix(key)));
         for slot in slots {
             let key = self.sessions.keys.key(slot);

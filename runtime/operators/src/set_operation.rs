@@ -117,7 +117,7 @@ impl Operator for SetOperation {
         let Some((gone, slots)) = self.rows.take_changes() else { return Ok(false) };
         gone.into_iter().for_each(|key| out.delete("rows", key));
         for slot in slots {
-            out.put("rows", self.rows.key(slot).to_vec(), self.encode(slot));
+            out.put_with("rows", self.rows.key(slot), |value| self.encode_slot(slot, value));
         }
         Ok(true)
     }

@@ -120,10 +120,9 @@ impl WindowAggregate {
     }
 
     /// A slice as it stands in a snapshot.
-    fn encode(&self, slot: u32) -> Vec<u8> {
-        let mut value = self.counts.get(slot as usize).copied().unwrap_or(0).to_be_bytes().to_vec();
-        self.aggregates.encode(slot, &mut value);
-        value
+    fn encode(&self, slot: u32, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.counts.get(slot as usize).copied().unwrap_or(0).to_be_bytes());
+        self.aggregates.encode(slot, out);
     }
 
     fn last_end(&self, slice: Millis) -> Millis {
@@ -329,7 +328,9 @@ impl Operator for WindowAggregate {
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
         out.put("progress", vec![], self.progress.to_be_bytes().to_vec());
         for slot in self.slices.values().flatten() {
-            out.put("slices", self.index.map().key(*slot).to_vec(), self.encode(*slot));
+            let mut value = vec![];
+            self.encode(*slot, &mut value);
+            out.put("slices", self.index.map().key(*slot).to_vec(), value);
         }
         Ok(())
     }
@@ -343,11 +344,11 @@ impl Operator for WindowAggregate {
         let Some((gone, slots)) = self.index.map_mut().take_changes() else { return Ok(false) };
         if self.progress != self.written_progress {
             self.written_progress = self.progress;
-            out.put("progress", vec![], self.progress.to_be_bytes().to_vec());
+            out.put("progress", vec![], self.progress.to_be_bytes());
         }
         gone.into_iter().for_each(|key| out.delete("slices", key));
         for slot in slots {
-            out.put("slices", self.index.map().key(slot).to_vec(), self.encode(slot));
+            out.put_with("slices", self.index.map().key(slot), |value| self.encode(slot, value));
         }
         Ok(true)
     }
