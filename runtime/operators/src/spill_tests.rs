@@ -174,11 +174,11 @@ fn what_changes_stays_until_it_is_committed() {
     assert!(memory.wants_commit(), "all of it has changed");
     let mut delta = crate::state::DeltaWriter::default();
     operator.delta(&mut delta).unwrap();
-    assert_eq!(delta.into_tables()["groups"].len(), 200);
+    assert_eq!(delta.into_tables()["groups"].iter().len(), 200);
     let before = operator.state_bytes();
     operator.make_room().unwrap();
     assert!(!memory.wants_commit() && operator.state_bytes() < before / 2, "{} of {before}", operator.state_bytes());
     let mut snapshot = crate::state::SnapshotWriter::default();
     operator.snapshot(&mut snapshot).unwrap();
-    assert_eq!(snapshot.into_tables()["groups"].len(), 200);
+    assert_eq!(snapshot.into_tables()["groups"].iter().len(), 200);
 }

@@ -9,9 +9,8 @@ use sluice_batch::{Millis, WATERMARK_NONE};
 use sluice_connect::{Malformed, SplitStatus};
 
 /// Bounds of the histograms of times, in seconds.
-const TIMES: [f64; 22] = [
-    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0,
-];
+const TIMES: [f64; 22] =
+    [0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0];
 
 /// Counters and gauges of one job.
 pub struct Stats {

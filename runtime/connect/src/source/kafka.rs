@@ -22,7 +22,8 @@ use crate::options::closest;
 use crate::progress::{Progress, RecordEnd};
 use crate::registry::SourceFactory;
 use crate::{
-    CommittedOffset, ConsumerGroup, Later, Malformed, OffsetCommitter, PartitionOffset, ScanRequest, Share, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec,
+    CommittedOffset, ConsumerGroup, Later, Malformed, OffsetCommitter, PartitionOffset, ScanRequest, Share, Source, SourceEvent,
+    SourceInfo, SplitStatus, TableSpec,
 };
 
 pub(crate) const FACTORY: SourceFactory =
