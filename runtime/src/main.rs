@@ -8,6 +8,7 @@ mod generate;
 mod local;
 mod savepoint;
 mod script;
+mod secrets;
 mod server;
 mod task;
 

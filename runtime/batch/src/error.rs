@@ -104,6 +104,13 @@ impl Error {
         self.inner.last
     }
 
+    /// Changes the message and the hint.
+    pub fn map_text(mut self, f: impl Fn(&str) -> String) -> Self {
+        self.inner.message = f(&self.inner.message);
+        self.inner.hint = self.inner.hint.as_deref().map(f);
+        self
+    }
+
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
     }

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sluice_batch::{Error, Result};
@@ -18,12 +19,17 @@ use crate::client::{self, Format};
 use crate::local::Local;
 use crate::savepoint;
 use crate::script::{self, Script, Step};
+use crate::secrets::{self, Secrets};
 use crate::server::Server;
 use crate::task::clock::SystemClock;
 use crate::task::requests::{Periodic, Requests};
 use crate::task::restart::Strategy;
 use crate::task::stats::Stats;
+use crate::task::status::State;
 use crate::task::{self, Ended, JobOptions};
+
+/// How soon a process that lingers sees that it is to stop.
+const LINGER_POLL: Duration = Duration::from_millis(50);
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -45,7 +51,7 @@ pub struct Args {
     /// 'parallelism.default' says.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     parallelism: Option<u32>,
-    /// Serve /livez, /readyz, /metrics and POST /savepoints here, e.g. 0.0.0.0:8080.
+    /// Serve /livez, /readyz, /metrics, GET /api/v1/job and POST /savepoints here, e.g. 0.0.0.0:8080.
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
     /// How the rows of a SELECT are printed; a live table on a terminal and a changelog table elsewhere, if not said.
@@ -59,6 +65,17 @@ pub struct Args {
     /// Go on from this savepoint: a path, or s3://bucket/prefix.
     #[arg(long, value_name = "DIR")]
     restore_from: Option<String>,
+    /// Names this start. As long as the name is the same the job goes on from its last commit, whatever --restore-from says; under a new
+    /// name it begins with the savepoint, or empty if none is named.
+    #[arg(long, value_name = "NAME")]
+    start: Option<String>,
+    /// Where the files of {{secret:name/key}} in table options are: DIR/name/key.
+    #[arg(long, value_name = "DIR", default_value = secrets::FOLDER)]
+    secrets: PathBuf,
+    /// Stay up when the job has ended, with its state on --http, until the process is asked to stop: for supervisors that start processes
+    /// again that end.
+    #[arg(long, requires = "http")]
+    linger: bool,
     /// Start even if the savepoint or the last commit holds state that no operator of the script takes.
     #[arg(long)]
     allow_non_restored_state: bool,
@@ -75,17 +92,19 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub fn run(args: Args) -> Result<()> {
     let script = script::load(&args.file, &args.sql)?;
     let jobs = script.steps.iter().filter(|s| matches!(s, Step::Job { .. })).count();
-    if jobs != 1 && (args.savepoint_at_end.is_some() || args.restore_from.is_some()) {
+    if jobs != 1 && (args.savepoint_at_end.is_some() || args.restore_from.is_some() || args.start.is_some()) {
         return Err(Error::plan(format!("a savepoint is of one job, and the script has {jobs}"))
             .hint("put INSERTs into one statement set; leave SELECTs out"));
     }
     let mut names = BTreeSet::new();
     let access = storage_options(&script)?;
     let read = |directory: &String| Savepoint::read(&storage::at(directory, &access)?).map(Savepoint::with_new_time);
-    let mut restore = args.restore_from.as_ref().map(read).transpose()?;
+    let given = args.restore_from.as_ref().map(read).transpose()?;
+    let mut restore = given.or_else(|| args.start.is_some().then(Savepoint::default));
     if let Some(directory) = &args.savepoint_at_end {
         Savepoint::check_new(storage::at(directory, &access)?.as_ref())?;
     }
+    let mut secrets = Secrets::default();
     let stats = Arc::new(Stats::default());
     let stop = stop_on_signal(stats.opening())?;
     let requests = Arc::new(Requests::default());
@@ -102,12 +121,15 @@ pub fn run(args: Args) -> Result<()> {
                 if let Some(local) = &local {
                     local.redirect(&mut graph);
                 }
+                secrets.fill(&mut graph, &args.secrets)?;
                 let adapt = |s| savepoint::adapt(&graph, s, args.allow_non_restored_state);
                 let adapted = restore.take().map(adapt).transpose()?;
                 let options = JobOptions {
                     duration: args.duration,
                     restore: adapted,
                     restored_from: args.restore_from.clone(),
+                    start: args.start.clone().or_else(|| args.restore_from.clone()),
+                    secrets: secrets.clone(),
                     allow_non_restored: args.allow_non_restored_state,
                     savepoint_at_end: args.savepoint_at_end.clone(),
                     sql: script.sql.clone(),
@@ -120,6 +142,7 @@ pub fn run(args: Args) -> Result<()> {
                 let client = client::new(args.output.unwrap_or_else(default_format), stop.clone());
                 requests.begin(&options.storage);
                 let periodic = Periodic::start(&catalog, &requests)?;
+                stats.status.begin(&options.name);
                 result = task::run(&graph, &options, client, &SystemClock, &stop, &stats);
                 drop(periodic);
                 match &result {
@@ -130,6 +153,15 @@ pub fn run(args: Args) -> Result<()> {
         }
     }
     requests.end();
+    match &result {
+        Ok(Ended::Finished) => stats.status.set(State::Finished),
+        Ok(Ended::Stopped) => stats.status.set(State::Stopped),
+        Err(error) => stats.status.failed(State::Failed, error.to_string()),
+    }
+    // One that failed ends: the supervisor's back-off is for it.
+    while args.linger && result.is_ok() && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(LINGER_POLL);
+    }
     let stopped = local.map_or(Ok(()), Local::stop);
     drop(server);
     result.and(stopped)
@@ -203,6 +235,8 @@ fn job_options(graph: &Graph, catalog: &Catalog, script: &str, names: &mut BTree
         name,
         checkpoint_dir,
         restored_from: None,
+        start: None,
+        secrets: Secrets::default(),
         restart: Strategy::read(&catalog.settings, restart)?,
         memory: memory(setting("state.backend.memory"))?,
         local_dir: setting("state.backend.local-dir").filter(|d| !d.is_empty()).map_or_else(std::env::temp_dir, PathBuf::from),

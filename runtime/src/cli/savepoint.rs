@@ -127,8 +127,9 @@ fn take(args: TakeArgs) -> Result<()> {
     let mut response = agent.post(&url).send_json(&wish).map_err(|e| Error::runtime(format!("{url}: {e}")))?;
     let status = response.status();
     let answer: serde_json::Value = response.body_mut().read_json().map_err(|e| Error::runtime(format!("{url}: {status}: {e}")))?;
-    match (status.is_success(), answer["savepoint"].as_str(), answer["error"].as_str()) {
-        (true, Some(directory), _) => print(&format!("{directory}\n")),
+    match (status.as_u16(), answer["directory"].as_str(), answer["error"].as_str()) {
+        (200, Some(directory), _) => print(&format!("{directory}\n")),
+        (202, Some(directory), _) => Err(Error::runtime(format!("{directory} is being taken already, by another request"))),
         (_, _, error) => Err(Error::runtime(error.map_or_else(|| format!("{url}: {status}"), str::to_owned))),
     }
 }

@@ -1,5 +1,6 @@
-//! What a running job serves over HTTP: health, metrics, savepoints.
+//! What a running job serves over HTTP: health, metrics, how it is, savepoints.
 
+mod job;
 mod metrics;
 
 pub use metrics::resident_bytes;
@@ -16,8 +17,15 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use sluice_batch::{Error, ErrorKind, Result};
 
-use crate::task::requests::{Requests, Wish};
+use crate::task::requests::{Asked, ProgressState, Requests, Wish};
 use crate::task::stats::Stats;
+
+/// What the answers are made of.
+#[derive(Clone)]
+struct Served {
+    stats: Arc<Stats>,
+    requests: Arc<Requests>,
+}
 
 /// The HTTP server of a process; it ends when this is dropped, behind the answers that it is giving.
 pub struct Server {
@@ -41,7 +49,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Listens on `address` and answers `/livez`, `/readyz`, `/metrics` and `POST /savepoints`.
+    /// Listens on `address` and answers `/livez`, `/readyz`, `/metrics`, `GET /api/v1/job` and `POST /savepoints`.
     ///
     /// # Errors
     /// If the address cannot be bound.
@@ -53,7 +61,7 @@ impl Server {
         tracing::info!("http on {}", listener.local_addr()?);
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let serving = runtime.spawn(async move {
-            let serve = axum::serve(listener, router(stats, requests)).with_graceful_shutdown(async {
+            let serve = axum::serve(listener, router(Served { stats, requests })).with_graceful_shutdown(async {
                 let _ = ended.await;
             });
             if let Err(e) = serve.await {
@@ -64,44 +72,49 @@ impl Server {
     }
 }
 
-fn router(stats: Arc<Stats>, requests: Arc<Requests>) -> Router {
+fn router(served: Served) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(stats)
-        .route("/savepoints", post(savepoint).with_state(requests))
+        .route("/api/v1/job", get(job::job))
+        .route("/savepoints", post(savepoint))
+        .with_state(served)
 }
 
-/// Answers when the savepoint is there: 200 and its directory; 400 for what cannot be; 500 if it cannot be written.
-async fn savepoint(
-    State(requests): State<Arc<Requests>>,
-    wish: Result<Json<Wish>, JsonRejection>,
-) -> (StatusCode, Json<serde_json::Value>) {
+/// Answers when the savepoint is there: 200 and its directory; 202 to whoever asks for one again that is being taken; 400 for what cannot
+/// be; 409 if the job cannot; 500 if it cannot be written.
+async fn savepoint(State(served): State<Served>, wish: Result<Json<Wish>, JsonRejection>) -> (StatusCode, Json<serde_json::Value>) {
     let refused = |status: StatusCode, message: String| (status, Json(serde_json::json!({"error": message})));
+    let done = |directory: &str| {
+        let body = serde_json::json!({"directory": directory, "state": ProgressState::Completed});
+        (StatusCode::OK, Json(body))
+    };
     let wish = match wish {
         Ok(Json(wish)) => wish,
         Err(e) => return refused(StatusCode::BAD_REQUEST, e.body_text()),
     };
     // Asking looks at the directory, which may be far away.
-    let asked = tokio::task::spawn_blocking(move || requests.ask(wish)).await;
+    let asked = tokio::task::spawn_blocking(move || served.requests.ask(wish)).await;
     let answer = match asked.unwrap_or_else(|_| Err(Error::runtime("the request broke off"))) {
-        Ok(answer) => answer,
+        Ok(Asked::Waiting(answer)) => answer,
+        Ok(Asked::Known(known)) if known.state == ProgressState::Completed => return done(&known.directory),
+        Ok(Asked::Known(known)) => return (StatusCode::ACCEPTED, Json(serde_json::json!(known))),
         Err(e) if e.kind() == ErrorKind::Plan => return refused(StatusCode::BAD_REQUEST, e.to_string()),
         Err(e) => return refused(StatusCode::CONFLICT, e.to_string()),
     };
     match tokio::task::spawn_blocking(move || answer.recv()).await {
-        Ok(Ok(Ok(directory))) => (StatusCode::OK, Json(serde_json::json!({"savepoint": directory}))),
+        Ok(Ok(Ok(directory))) => done(&directory),
         Ok(Ok(Err(e))) => refused(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
         _ => refused(StatusCode::INTERNAL_SERVER_ERROR, "the job has ended".into()),
     }
 }
 
-async fn ready(State(stats): State<Arc<Stats>>) -> (StatusCode, &'static str) {
+async fn ready(State(Served { stats, .. }): State<Served>) -> (StatusCode, &'static str) {
     if stats.is_ready() { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "starting\n") }
 }
 
-async fn metrics(State(stats): State<Arc<Stats>>) -> impl IntoResponse {
+async fn metrics(State(Served { stats, .. }): State<Served>) -> impl IntoResponse {
     match metrics::render(&stats) {
         Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text),
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], e.to_string()),

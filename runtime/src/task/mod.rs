@@ -12,6 +12,7 @@ pub mod requests;
 pub mod restart;
 mod snapshot;
 pub mod stats;
+pub mod status;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,11 +25,13 @@ use sluice_operators::memory::Memory;
 use sluice_plan::{Graph, NodeKind};
 use sluice_state::{Savepoint, storage};
 
+use crate::secrets::Secrets;
 use crate::task::clock::Clock;
 use crate::task::pipeline::{Client, NoClient, Pipeline};
 use crate::task::requests::{Request, Requests};
 use crate::task::restart::{Restarts, Strategy};
 use crate::task::stats::Stats;
+use crate::task::status::State;
 
 /// How a job runs.
 pub struct JobOptions {
@@ -55,8 +58,12 @@ pub struct JobOptions {
     pub name: String,
     /// `execution.checkpointing.dir`
     pub checkpoint_dir: Option<String>,
-    /// The path of `restore`.
+    /// Where `restore` was read; `None` if it is an empty state.
     pub restored_from: Option<String>,
+    /// What tells this start from others: a job whose last commit began with another one begins anew, with `restore`.
+    pub start: Option<String>,
+    /// Filled into the graph's tables; no message shows them.
+    pub secrets: Secrets,
     pub restart: Strategy,
     /// `state.backend.memory`: bytes that state may take; `None`: no limit.
     pub memory: Option<usize>,
@@ -119,7 +126,8 @@ pub fn run(
     loop {
         let client = client.take().unwrap_or_else(|| Box::new(NoClient));
         let attempt = if options.parallelism > 1 { parallel::run } else { alone };
-        let error = match attempt(graph, options, client, clock, stop, stats, &mut started) {
+        let ended = attempt(graph, options, client, clock, stop, stats, &mut started).map_err(|e| options.secrets.masked_error(e));
+        let error = match ended {
             Err(error) if error.kind() == ErrorKind::Runtime && !stop.load(Ordering::Relaxed) => error,
             ended => return ended,
         };
@@ -133,6 +141,7 @@ pub fn run(
             n => tracing::error!("{error}; it has come {n} times in a row: the job does not get beyond it, and tries again in {wait:?}"),
         }
         stats.add_restart(restarts.repeated());
+        stats.status.failed(State::Restarting, error.to_string());
         let until = Instant::now() + wait;
         while Instant::now() < until && !stop.load(Ordering::Relaxed) {
             std::thread::sleep(IDLE_POLL);
@@ -160,7 +169,7 @@ fn alone(
     pipeline.set_memory(&memory);
     let mut inputs = open_sources(graph, Share::ALL, recover::group(graph, options, &transactions), &mut pipeline)?;
     let part = Part { pipeline: &mut pipeline, inputs: &mut inputs };
-    let (mut committer, restored) = recover::find(graph, options, &mut [part], &transactions)?;
+    let (mut committer, restored) = recover::find(graph, options, &mut [part], &transactions, &stats.status)?;
     if let Some(state) = &restored {
         snapshot::give_back(graph, &mut pipeline, &mut inputs, state)?;
     }

@@ -23,6 +23,7 @@ use super::exchange::{Inlet, Message, Network, Outlet, Time};
 use super::pipeline::{Client, NoClient, Pipeline};
 use super::requests::Request;
 use super::stats::Stats;
+use super::status::Status;
 use super::{Ended, IDLE_POLL, Input, JobOptions, Part, TICK, commit_is_due, drain, handle, open_sources, recover, report, snapshot};
 
 /// How long a task with exchanges waits for news before it asks its sources again.
@@ -97,7 +98,7 @@ pub fn run(
         task.pipeline.set_memory(&memory);
         tasks.push(task);
     }
-    let committer = restore(graph, &distributed, options, &mut tasks, &transactions)?;
+    let committer = restore(graph, &distributed, options, &mut tasks, &transactions, &stats.status)?;
     let started = *started.get_or_insert_with(Instant::now);
     stats.set_opening(false);
     let result = std::thread::scope(|scope| {
@@ -238,9 +239,10 @@ fn restore(
     options: &JobOptions,
     tasks: &mut [Task<'_>],
     transactions: &Transactions,
+    status: &Status,
 ) -> Result<Committer> {
     let mut parts: Vec<_> = tasks.iter_mut().map(|t| Part { pipeline: &mut t.pipeline, inputs: &mut t.inputs }).collect();
-    let (committer, restored) = recover::find(graph, options, &mut parts, transactions)?;
+    let (committer, restored) = recover::find(graph, options, &mut parts, transactions, status)?;
     let count = parts.len();
     if let Some(state) = &restored {
         for (index, part) in parts.iter_mut().enumerate() {

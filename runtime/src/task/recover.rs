@@ -12,6 +12,7 @@ use sluice_state::{Layout, OperatorState, Savepoint, SourceState, storage};
 
 use super::commit::{Committer, Keeper, default_group, inputs, inputs_mut};
 use super::recorder::Recorder;
+use super::status::Status;
 use super::{JobOptions, Part};
 
 /// Ends what an earlier instance of the job has begun to write.
@@ -47,6 +48,7 @@ pub fn find(
     options: &JobOptions,
     parts: &mut [Part<'_>],
     transactions: &Transactions,
+    status: &Status,
 ) -> Result<(Committer, Option<Savepoint>)> {
     fail::point("transactions-begun");
     let keeper = keeper(graph, options, parts, transactions);
@@ -61,8 +63,8 @@ pub fn find(
     }
     // A start without a commit leaves no more than its generation.
     let found = found.filter(|f| f.record.epoch > 0);
-    let savepoint = options.restored_from.as_deref().map(|path| format!("{:016x}", hash(path)));
-    // A job that goes on after a crash is started with the savepoint that it once began with.
+    let savepoint = options.start.as_deref().map(|start| format!("{:016x}", hash(start)));
+    // A job that goes on after a crash is started as it once was.
     let anew = savepoint.is_some() && found.as_ref().is_none_or(|f| f.record.savepoint != savepoint);
     let epoch = found.as_ref().map_or(0, |f| f.record.epoch);
     let (restored, record) = match (&options.restore, &found) {
@@ -81,6 +83,10 @@ pub fn find(
         }
         (_, Some(found)) => (Some(load(graph, options, found, generation, &mut checkpoints, &keeper)?), found.record.clone()),
     };
+    status.restored(match &found {
+        _ if anew => options.restored_from.clone(),
+        found => found.as_ref().map(|f| format!("commit {} of generation {}", f.record.epoch, f.record.generation)),
+    });
     fail::point("state-loaded");
     let record = Record { pipeline: options.name.clone(), generation, epoch, sources: vec![], at: Default::default(), ..record };
     let committer = Committer::new(Recorder {

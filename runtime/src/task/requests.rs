@@ -39,10 +39,38 @@ impl Wish {
     }
 }
 
+/// A savepoint that was asked for, as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Progress {
+    pub directory: String,
+    pub state: ProgressState,
+    #[serde(skip)]
+    pub wish: Wish,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ProgressState {
+    InProgress,
+    Completed,
+    Failed,
+}
+
+/// What becomes of a wish.
+pub enum Asked {
+    /// The answer comes when the savepoint is there.
+    Waiting(Receiver<Result<String>>),
+    /// The same was asked for before: whoever lost the answer asks again.
+    Known(Progress),
+}
+
 /// A wish and who waits for it.
 pub struct Request {
     pub wish: Wish,
     reply: Sender<Result<String>>,
+    last: Arc<Mutex<Option<Progress>>>,
 }
 
 impl Request {
@@ -60,6 +88,12 @@ impl Request {
         if let Err(error) = &result {
             tracing::warn!("{error}");
         }
+        let (state, error) = match &result {
+            Ok(()) => (ProgressState::Completed, None),
+            Err(error) => (ProgressState::Failed, Some(error.to_string())),
+        };
+        let progress = Progress { directory: self.wish.directory.clone(), state, wish: self.wish.clone(), error };
+        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(progress);
         // Whoever asked may have gone.
         let _ = self.reply.send(result.map(|()| self.wish.directory));
     }
@@ -71,6 +105,8 @@ pub struct Requests {
     queue: Mutex<Queue>,
     /// How the job that runs reaches object stores.
     storage: Mutex<storage::Options>,
+    /// The newest savepoint that was asked for.
+    last: Arc<Mutex<Option<Progress>>>,
 }
 
 #[derive(Default)]
@@ -86,20 +122,39 @@ impl Requests {
         *self.storage.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = storage.clone();
     }
 
-    /// Asks for a savepoint; the answer comes when it is there.
+    /// Asks for a savepoint.
     ///
     /// # Errors
     /// If the wish is none that can be fulfilled.
-    pub fn ask(&self, wish: Wish) -> Result<Receiver<Result<String>>> {
+    pub fn ask(&self, wish: Wish) -> Result<Asked> {
+        if let Some(known) = self.known(&wish) {
+            return Ok(Asked::Known(known));
+        }
         let storage = self.storage.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         wish.check(&storage)?;
-        let (reply, answer) = channel();
         let mut queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Another may have asked for the same in the meantime.
+        if let Some(known) = self.known(&wish) {
+            return Ok(Asked::Known(known));
+        }
         if queue.ended {
             return Err(Error::runtime("the job has ended"));
         }
-        queue.open.push_back(Request { wish, reply });
-        Ok(answer)
+        let (reply, answer) = channel();
+        let progress = Progress { directory: wish.directory.clone(), state: ProgressState::InProgress, wish: wish.clone(), error: None };
+        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(progress);
+        queue.open.push_back(Request { wish, reply, last: self.last.clone() });
+        Ok(Asked::Waiting(answer))
+    }
+
+    /// The newest savepoint, if it is this one.
+    fn known(&self, wish: &Wish) -> Option<Progress> {
+        self.last().filter(|l| l.wish == *wish && l.state != ProgressState::Failed)
+    }
+
+    /// The newest savepoint that was asked for.
+    pub fn last(&self) -> Option<Progress> {
+        self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     pub fn next(&self) -> Option<Request> {
@@ -148,9 +203,10 @@ impl Periodic {
             while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(interval) {
                 let name = format!("savepoint-{}", chrono::Utc::now().format("%Y%m%dT%H%M%S%3f"));
                 let answer = requests.ask(Wish { directory: storage::join(&folder, &name), ..Wish::default() });
-                // A failure is logged where it happens; the next one may do better.
-                match answer.map(|a| a.recv()) {
-                    Ok(_) => {}
+                match answer {
+                    // Its failure is logged where it happens; the end of the job ends the wait.
+                    Ok(Asked::Waiting(answer)) => drop(answer.recv()),
+                    Ok(Asked::Known(_)) => {}
                     Err(e) => tracing::warn!("{e}"),
                 }
             }

@@ -8,6 +8,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use sluice_batch::{Millis, WATERMARK_NONE};
 use sluice_connect::{Malformed, SplitStatus};
 
+use super::status::{State, Status};
+
 /// Bounds of the histograms of times, in seconds.
 const TIMES: [f64; 22] =
     [0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0];
@@ -32,6 +34,8 @@ pub struct Stats {
     repeated_failures: AtomicU64,
     watermark: AtomicI64,
     opening: Arc<AtomicBool>,
+    /// What the job says of itself.
+    pub status: Status,
     splits: Mutex<Vec<SplitStatus>>,
     /// Those of the tasks, if there are several.
     parts: Mutex<Vec<Arc<Stats>>>,
@@ -58,6 +62,7 @@ impl Default for Stats {
             repeated_failures: AtomicU64::new(0),
             watermark: AtomicI64::new(WATERMARK_NONE),
             opening: Arc::new(AtomicBool::new(true)),
+            status: Status::default(),
             splits: Mutex::new(Vec::new()),
             parts: Mutex::new(Vec::new()),
         }
@@ -114,6 +119,7 @@ impl Stats {
         self.commits.fetch_add(1, Relaxed);
         self.commit_micros.fetch_add(micros, Relaxed);
         self.longest_commit_micros.fetch_max(micros, Relaxed);
+        self.status.committed();
     }
 
     /// Bytes of the state files that a restart would read, and of those that commits of this run have written.
@@ -147,6 +153,9 @@ impl Stats {
     /// A job opens its sources and sinks, or has done so.
     pub fn set_opening(&self, opening: bool) {
         self.opening.store(opening, Relaxed);
+        if !opening {
+            self.status.set(State::Running);
+        }
     }
 
     /// True until sources and sinks are open: nothing has been read or written yet.

@@ -3,6 +3,7 @@
 
 mod changes;
 mod fixtures;
+mod operated;
 mod reading;
 mod taking;
 
