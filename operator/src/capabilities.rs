@@ -4,12 +4,8 @@
 
 /// Schemes of `storage.uri`.
 pub const STORAGE_SCHEMES: &[&str] = &["file"];
-/// `{{secret:name/key}}` in SQL, read from the files under [`crate::names::SECRETS_FOLDER`].
-pub const SECRETS: bool = false;
 /// Tasks a job can have: the shards of its state.
 pub const MOST_TASKS: u32 = 64;
-/// A start from nothing of a job that has committed before. Without it the runtime goes on from the last commit that the consumer group holds.
-pub const EMPTY_STARTS: bool = false;
 /// `execution.checkpointing.timeout`.
 pub const CHECKPOINT_TIMEOUT: bool = false;
 /// StreamingDeployments on a SessionCluster.

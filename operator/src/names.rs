@@ -72,6 +72,14 @@ pub fn state_folder(owner: &crate::deployment::build::Owner, kind: &str) -> Stri
     format!("{}/{}/{kind}", owner.namespace, owner.name)
 }
 
+/// The state id of a deployment's first start when it is told nothing: it goes on with what is in its state folder.
+pub const FIRST_START: i64 = 1;
+
+/// What the runtime knows a start by: as long as it is the same the job goes on from its last commit. None for the first start.
+pub fn start(owner: &crate::deployment::build::Owner, state_id: i64) -> Option<String> {
+    (state_id != FIRST_START).then(|| format!("{}-{state_id}", owner.uid))
+}
+
 /// Labels of everything that belongs to a deployment.
 pub fn labels(name: &str) -> BTreeMap<String, String> {
     [

@@ -150,16 +150,18 @@ fn probe(path: &str, period: i32) -> Probe {
 fn args(owner: &Owner, template: &Template, purpose: &Purpose) -> Vec<String> {
     let file = format!("{}/{}", names::JOB_FOLDER, names::JOB_FILE);
     let Purpose::Job { start, allow_non_restored_state } = purpose else { return vec!["plan".into(), file] };
-    let mut args = vec!["run".into(), file, "--http".into(), format!("0.0.0.0:{}", names::REST_PORT)];
+    let mut args = vec!["run".into(), file, "--http".into(), format!("0.0.0.0:{}", names::REST_PORT), "--linger".into()];
     if let Some(storage) = &template.storage {
         for (key, value) in [
-            // The same for all starts: commit records in the consumer group are of a pipeline. Whether a start goes on from them or from the
-            // savepoint is told by the savepoint's path, which the records hold.
+            // The same for all starts: commit records in the consumer group are of a pipeline.
             ("pipeline.name", format!("{}.{}", owner.namespace, owner.name)),
             ("execution.checkpointing.dir", format!("{}/{}", storage.uri.trim_end_matches('/'), names::state_folder(owner, "checkpoints"))),
         ] {
             args.extend(["--set".into(), format!("{key}={value}")]);
         }
+    }
+    if let Some(start) = names::start(owner, start.state_id) {
+        args.extend(["--start".into(), start]);
     }
     if let Some(path) = &start.path {
         args.extend(["--restore-from".into(), path.clone()]);

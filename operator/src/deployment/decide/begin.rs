@@ -5,6 +5,7 @@ use sluice_crds::{Operation, OperationType, RevisionStatus, StartedFrom, Step, U
 use super::Plan;
 use crate::deployment::observe::Failure;
 use crate::deployment::revision::Revision;
+use crate::names;
 
 impl Plan<'_> {
     /// Begins what the spec asks for.
@@ -88,33 +89,26 @@ impl Plan<'_> {
         self.set_target(revision);
     }
 
-    /// `restoreFrom` as a start with a place of its own; None if it cannot be used yet.
+    /// `restoreFrom` as a start of its own; None if it cannot be used yet.
     fn restored_start(&mut self) -> Option<StartedFrom> {
         let state_id = self.new_state_id();
         let Some(from) = self.input.restore_from else { return Some(StartedFrom { state_id, path: None }) };
+        // The first start goes on with what an earlier object of the name has left, unless it is told otherwise, as here.
+        let state_id = state_id.max(names::FIRST_START + 1);
         if from.empty.is_some() {
             return Some(StartedFrom { state_id, path: None });
         }
         if let Some(path) = &from.path {
-            return Some(StartedFrom { state_id, path: Some(self.unlike_the_last(local(path))) });
+            return Some(StartedFrom { state_id, path: Some(local(path)) });
         }
         match &self.input.observed.restore {
-            Some(Ok(path)) => Some(StartedFrom { state_id, path: Some(self.unlike_the_last(local(path))) }),
+            Some(Ok(path)) => Some(StartedFrom { state_id, path: Some(local(path)) }),
             Some(Err(message)) => {
                 self.blocked = Some(Failure { reason: "SavepointNotFound".into(), message: message.clone() });
                 None
             }
             None => None,
         }
-    }
-
-    /// The runtime goes on from its last commit if that began with the same savepoint, and tells so by the text of the path. To start from it
-    /// once more is another text for the same folder.
-    fn unlike_the_last(&self, mut path: String) -> String {
-        if self.status.started_from.as_ref().and_then(|s| s.path.as_deref()) == Some(path.as_str()) {
-            path.push_str("/.");
-        }
-        path
     }
 
     fn begin_deploy(&mut self) {

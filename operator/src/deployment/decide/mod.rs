@@ -192,7 +192,7 @@ impl<'a> Plan<'a> {
 
     /// What the current revision was started from.
     pub fn started_from(&self) -> StartedFrom {
-        self.status.started_from.clone().unwrap_or(StartedFrom { state_id: 1, path: None })
+        self.status.started_from.clone().unwrap_or(StartedFrom { state_id: crate::names::FIRST_START, path: None })
     }
 
     /// Goes to a step of the operation.

@@ -10,7 +10,6 @@ use super::{FieldError, Policy};
 use crate::capabilities as can;
 use crate::deployment::build::{parse_overrides, storage_path};
 use crate::deployment::duration;
-use crate::names;
 
 /// Settings that are the operator's: field to use instead.
 const RESERVED: &[(&str, &str)] = &[
@@ -67,10 +66,6 @@ impl Check<'_> {
         for (path, text) in [("spec.restart.initialBackoff", &restart.initial_backoff), ("spec.restart.maxBackoff", &restart.max_backoff)] {
             self.duration(path, text, "1s");
         }
-        if upgrade.mode == UpgradeMode::Stateless && spec.storage.is_some() && !can::EMPTY_STARTS {
-            let message = "this version of the runtime goes on from the last commit if there is one: remove spec.storage, or use LastState";
-            self.unsupported("spec.upgrade.mode", message);
-        }
         let timeout = "this version of the runtime has no timeout for checkpoints: remove this field";
         self.only_default(can::CHECKPOINT_TIMEOUT, "spec.checkpoints.timeout", &spec.checkpoints.timeout, &"10m".to_owned(), timeout);
         if upgrade.max_checkpoint_age.is_some() && upgrade.mode != UpgradeMode::LastState {
@@ -112,11 +107,6 @@ impl Check<'_> {
             let given = [from.savepoint_ref.is_some(), from.path.is_some(), from.empty.is_some()];
             if given.iter().filter(|g| **g).count() != 1 {
                 self.error("spec.restoreFrom", "exactly one of savepointRef, path and empty is needed");
-            }
-            if from.empty.is_some() && from.nonce != 0 && !can::EMPTY_STARTS {
-                let message =
-                    "this version of the runtime goes on from the last commit if there is one: it cannot start again from nothing";
-                self.unsupported("spec.restoreFrom.empty", message);
             }
         }
     }
@@ -271,12 +261,6 @@ impl Check<'_> {
             }
         }
         secrets.values_mut().for_each(|keys| keys.sort());
-        if !secrets.is_empty() && !can::SECRETS {
-            self.unsupported(
-                path,
-                format!("this version of the runtime does not read {{{{secret:…}}}} (files under {})", names::SECRETS_FOLDER),
-            );
-        }
         secrets
     }
 }

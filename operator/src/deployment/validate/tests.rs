@@ -64,8 +64,6 @@ fn each_rule_names_field_and_reason() {
         ),
         (json!({"parallelism": 0}), "spec.parallelism", "1 or more", "Invalid"),
         (json!({"parallelism": 65}), "spec.parallelism", "at most 64", "NotSupported"),
-        (json!({"upgrade": {"mode": "Stateless"}}), "spec.upgrade.mode", "last commit", "NotSupported"),
-        (json!({"restoreFrom": {"empty": {}, "nonce": 1}}), "spec.restoreFrom.empty", "last commit", "NotSupported"),
         (json!({"config": {"restart-strategy.type": "none"}}), "spec.config['restart-strategy.type']", "spec.restart", "Invalid"),
         (json!({"parallelism": 9, "maxParallelism": 8}), "spec.parallelism", "at most", "Invalid"),
         (json!({"workers": {"replicas": 2}}), "spec.workers.replicas", "one pod", "NotSupported"),

@@ -44,8 +44,8 @@ fn arguments_say_where_state_is_and_begins() {
     let spec = pod(&revision(json!({})), &start);
     assert_eq!(
         spec.containers[0].args.clone().unwrap().join(" "),
-        "run /etc/sluice/job/deployment.yaml --http 0.0.0.0:8081 --set pipeline.name=ns.job \
-         --set execution.checkpointing.dir=file:///state/ns/job/checkpoints --restore-from /state/uid/savepoints/a --allow-non-restored-state"
+        "run /etc/sluice/job/deployment.yaml --http 0.0.0.0:8081 --linger --set pipeline.name=ns.job \
+         --set execution.checkpointing.dir=file:///state/ns/job/checkpoints --start uid-3 --restore-from /state/uid/savepoints/a --allow-non-restored-state"
     );
     let mounts = spec.containers[0].volume_mounts.clone().unwrap();
     assert_eq!(mounts.iter().find(|m| m.name == "state").unwrap().mount_path, "/state");
