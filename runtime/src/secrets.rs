@@ -94,10 +94,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("kafka")).unwrap();
         std::fs::write(folder.path().join("kafka/password"), "s3cr\"et").unwrap();
         let mut secrets = Secrets::default();
-        let cases = [
-            ("plain {{x}}", "plain {{x}}"),
-            ("a {{secret:kafka/password}};{{secret: ns/kafka/password }}", "a s3cr\"et;s3cr\"et"),
-        ];
+        let cases = [("plain {{x}}", "plain {{x}}"), ("a {{secret:kafka/password}};{{secret: ns/kafka/password }}", "a s3cr\"et;s3cr\"et")];
         for (text, want) in cases {
             assert_eq!(secrets.filled(text, folder.path()).unwrap(), want);
         }

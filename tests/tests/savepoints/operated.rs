@@ -27,8 +27,17 @@ impl Job {
         let address = format!("127.0.0.1:{}", free_port());
         let (checkpoints, secrets) = (format!("execution.checkpointing.dir={}", text(&lab.path("state"))), lab.path("secrets"));
         let always = [
-            "--http", &address, "--linger", "--set", &checkpoints, "--set", "execution.checkpointing.interval=100 ms", "--set",
-            "pipeline.name=counts", "--secrets", text(&secrets),
+            "--http",
+            &address,
+            "--linger",
+            "--set",
+            &checkpoints,
+            "--set",
+            "execution.checkpointing.interval=100 ms",
+            "--set",
+            "pipeline.name=counts",
+            "--secrets",
+            text(&secrets),
         ];
         let job = Self { run: Run::script(SCRIPT, &[&always, more].concat()), url: format!("http://{address}") };
         job.until("commits", |j| j["commits"].as_u64() > Some(2));
