@@ -3,7 +3,7 @@
 //! Each of these goes when the runtime has learnt it.
 
 /// Schemes of `storage.uri`.
-pub const STORAGE_SCHEMES: &[&str] = &["file"];
+pub const STORAGE_SCHEMES: &[&str] = &["file", "s3"];
 /// Tasks a job can have: the shards of its state.
 pub const MOST_TASKS: u32 = 64;
 /// `execution.checkpointing.timeout`.

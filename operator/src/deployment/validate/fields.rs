@@ -146,6 +146,10 @@ impl Check<'_> {
         } else if storage.volume_claim.is_some() {
             self.error("spec.storage.volumeClaim", "is for file:// only");
         }
+        if scheme != "file" && spec.on_delete == OnDelete::DeleteState {
+            let message = "this version deletes volumes only: use RetainState, and delete the prefix yourself";
+            self.unsupported("spec.onDelete", message);
+        }
         let existing = storage.volume_claim.as_ref().is_some_and(|c| c.existing_claim.is_some());
         if spec.on_delete == OnDelete::DeleteState && existing {
             let message = "DeleteState deletes the volume that the operator made, and spec.storage.volumeClaim.existingClaim is yours: \
