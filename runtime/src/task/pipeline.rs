@@ -40,14 +40,15 @@ impl Client for NoClient {
 
 /// What an operator has written of its state for a commit.
 pub enum Taken {
-    Whole(OperatorState),
+    /// `by_key`: see [`OperatorChanges::by_key`].
+    Whole { state: OperatorState, by_key: bool },
     Delta { identity: String, kind: String, layout: Layout, changes: DeltaWriter },
 }
 
 impl Taken {
     pub fn into_changes(self) -> OperatorChanges {
         let (identity, kind, layout, changes) = match self {
-            Taken::Whole(state) => return OperatorChanges::all_of(state),
+            Taken::Whole { state, by_key } => return OperatorChanges { by_key, ..OperatorChanges::all_of(state) },
             Taken::Delta { identity, kind, layout, changes } => (identity, kind, layout, changes),
         };
         let op = |kind: ChangeKind| match kind {
@@ -57,7 +58,7 @@ impl Taken {
         };
         let rows = |changes: &Changes| changes.iter().map(|(kind, k, v)| (op(kind), k.to_vec(), v.to_vec())).collect();
         let tables = changes.into_tables().into_iter().map(|(table, changes)| (table.to_owned(), rows(&changes))).collect();
-        OperatorChanges { identity, kind, layout, whole: false, tables }
+        OperatorChanges { identity, kind, layout, whole: false, by_key: true, tables }
     }
 }
 
@@ -240,7 +241,7 @@ impl Pipeline {
             let name = operator.name();
             let knows = operator.delta(&mut writer).map_err(|e| e.context(format!("the state of {name}")))?;
             all.push(match knows && !whole {
-                false => Taken::Whole(state(operator.as_ref(), node, layout)?),
+                false => Taken::Whole { state: state(operator.as_ref(), node, layout)?, by_key: knows },
                 true => {
                     let (identity, kind) = (node.properties.identity.clone(), sluice_plan::name(&node.kind).to_owned());
                     Taken::Delta { identity, kind, layout, changes: writer }

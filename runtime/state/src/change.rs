@@ -43,6 +43,8 @@ pub struct OperatorChanges {
     pub layout: Layout,
     /// Its tables are emptied first: the changes are all it has.
     pub whole: bool,
+    /// Each row of a table has a key of its own, and its place says nothing.
+    pub by_key: bool,
     /// By table, in order.
     pub tables: BTreeMap<String, Vec<Change>>,
 }
@@ -52,7 +54,7 @@ impl OperatorChanges {
     pub fn all_of(state: OperatorState) -> Self {
         let puts = |rows: Vec<(Vec<u8>, Vec<u8>)>| rows.into_iter().map(|(k, v)| (Op::Put, k, v)).collect();
         let tables = state.tables.into_iter().map(|(name, rows)| (name, puts(rows))).collect();
-        Self { identity: state.identity, kind: state.kind, layout: state.layout, whole: true, tables }
+        Self { identity: state.identity, kind: state.kind, layout: state.layout, whole: true, by_key: false, tables }
     }
 
     pub fn rows(&self) -> usize {
@@ -158,6 +160,7 @@ mod tests {
             kind: "A".into(),
             layout: Layout::default(),
             whole,
+            by_key: false,
             tables: [("t".to_owned(), rows)].into(),
         }
     }

@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use serde::{Deserialize, Serialize};
 use sluice_batch::{Error, Result, fail};
 
-use crate::change::{Accumulated, OperatorChanges};
+use crate::chain::{self, Chain};
+use crate::change::{Accumulated, Op, OperatorChanges};
 use crate::file::{self, Header};
 use crate::storage::{Storage, Version};
 use crate::{OperatorState, SourceState};
@@ -289,7 +290,7 @@ impl Checkpoints {
         }
         let names: Vec<String> = self.chain.iter().map(|m| m.name.clone()).collect();
         let (members, storage, pipeline, generation) = (names.len(), self.storage.clone(), self.pipeline.clone(), self.generation);
-        let run = move || merge(storage.as_ref(), &names, pipeline, generation);
+        let run = move || merge(&storage, &names, pipeline, generation);
         let thread = std::thread::Builder::new().name("state-merge".into()).spawn(run)?;
         self.merge = Some(Merge { members, thread });
         Ok(())
@@ -324,20 +325,29 @@ fn read(storage: &dyn Storage, name: &str) -> Result<(Header, Vec<OperatorChange
     file::decode(bytes).map_err(|e| e.context(place()))
 }
 
-/// One file instead of several.
-fn merge(storage: &dyn Storage, names: &[String], pipeline: String, generation: u64) -> Result<Member> {
-    let mut state = Accumulated::default();
-    let mut header = Header::default();
-    for name in names {
-        let (of_file, changes) = read(storage, name)?;
-        header = of_file;
-        changes.into_iter().for_each(|c| state.apply(c));
+/// One file instead of several: a table at a time, and of that a part at a time.
+fn merge(storage: &Arc<dyn Storage>, names: &[String], pipeline: String, generation: u64) -> Result<Member> {
+    let chain = Chain::open(storage, names)?;
+    let members = chain.members();
+    let operator = |m: &chain::Member| file::Operator {
+        identity: m.identity.clone(),
+        kind: m.kind.clone(),
+        whole: true,
+        sorted: chain.is_in_order(m),
+        layout: m.layout.clone(),
+    };
+    let operators = members.iter().map(operator).collect();
+    let header = Header { pipeline, generation, before: vec![], operators, ..chain.header() };
+    let name = name("merged", header.epoch, generation);
+    let mut writer = file::Writer::new(header, vec![])?;
+    for member in &members {
+        for table in &member.tables {
+            chain.rows(member, table, &mut |part| {
+                writer.write(&member.identity, table, part.iter().map(|(key, value)| (Op::Put, &key[..], &value[..])))
+            })?;
+        }
     }
-    let header = Header { pipeline, generation, before: vec![], ..header };
-    let epoch = header.epoch;
-    let changes: Vec<_> = state.into_states().into_iter().map(OperatorChanges::all_of).collect();
-    let bytes = file::encode(header, &changes)?;
-    let name = name("merged", epoch, generation);
+    let bytes = writer.finish()?;
     storage.create(&name, &bytes)?;
     fail::point("base-merged");
     Ok(Member { name, bytes: bytes.len() as u64 })
@@ -347,7 +357,6 @@ fn merge(storage: &dyn Storage, names: &[String], pipeline: String, generation: 
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::change::Op;
     use crate::storage;
 
     fn changes(whole: bool, rows: Vec<(Op, u32)>, size: usize) -> Vec<OperatorChanges> {
@@ -360,6 +369,7 @@ mod tests {
             kind: "A".into(),
             layout: Default::default(),
             whole,
+            by_key: true,
             tables: [("t".to_owned(), rows)].into(),
         }]
     }

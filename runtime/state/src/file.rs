@@ -2,23 +2,32 @@
 //! What it belongs to stands in the file's metadata, as JSON under the name `sluice`.
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayAccessor, ArrayRef, AsArray, BinaryArray, DictionaryArray, RecordBatch, StringArray, UInt8Array, UInt16Array};
 use arrow::datatypes::{DataType, Field, Schema, UInt8Type, UInt16Type};
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderBuilder, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde::{Deserialize, Serialize};
 use sluice_batch::{Error, Result};
 
-use crate::change::{Op, OperatorChanges};
+use crate::chain::normalise;
+use crate::change::{Change, Op, OperatorChanges};
+use crate::storage::Storage;
 use crate::{Layout, SourceState};
 
 const METADATA: &str = "sluice";
 const BATCH_ROWS: usize = 8192;
+/// Rows that are read at once where many files are open.
+const READ_ROWS: usize = 512;
+/// Rows of a row group, and bytes of a page: what a writer and a reader hold in memory of a file.
+const GROUP_ROWS: usize = 128 << 10;
+const PAGE: usize = 128 << 10;
 /// The layout; raised when a reader of the old one could not read the new one.
 const FORMAT: u32 = 1;
 
@@ -45,11 +54,19 @@ pub struct Operator {
     pub kind: String,
     /// See [`OperatorChanges::whole`].
     pub whole: bool,
+    /// The rows of each table are in the order of their keys, and no key is there twice.
+    #[serde(default)]
+    pub sorted: bool,
     pub layout: Layout,
 }
 
 fn bad(error: impl std::fmt::Display) -> Error {
     Error::runtime(error.to_string())
+}
+
+/// A file as the Parquet reader wants it.
+fn source(storage: &Arc<dyn Storage>, name: &str) -> Result<bytes::Bytes> {
+    Ok(storage.read(name)?.ok_or_else(|| bad("it is missing"))?.into())
 }
 
 fn schema() -> Arc<Schema> {
@@ -68,41 +85,153 @@ fn schema() -> Arc<Schema> {
 /// # Errors
 /// If there are too many operators for one file, or more than memory.
 pub fn encode(mut header: Header, changes: &[OperatorChanges]) -> Result<Vec<u8>> {
-    header.format = FORMAT;
-    header.engine = env!("CARGO_PKG_VERSION").to_owned();
-    header.operators = changes
-        .iter()
-        .map(|c| Operator { identity: c.identity.clone(), kind: c.kind.clone(), whole: c.whole, layout: c.layout.clone() })
-        .collect();
-    let text = serde_json::to_string(&header).map_err(bad)?;
-    let level = ZstdLevel::try_new(1).map_err(bad)?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
-        .set_statistics_enabled(EnabledStatistics::None)
-        .set_dictionary_enabled(false)
-        .set_key_value_metadata(Some(vec![KeyValue::new(METADATA.to_owned(), text)]))
-        .build();
-    let schema = schema();
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties)).map_err(bad)?;
+    let operator = |c: &OperatorChanges| Operator {
+        identity: c.identity.clone(),
+        kind: c.kind.clone(),
+        whole: c.whole,
+        sorted: c.by_key,
+        layout: c.layout.clone(),
+    };
+    header.operators = changes.iter().map(operator).collect();
+    let mut writer = Writer::new(header, Vec::new())?;
     for operator in changes {
         for (table, rows) in &operator.tables {
-            for rows in rows.chunks(BATCH_ROWS) {
-                let constant = |text: &str| -> Result<ArrayRef> {
-                    let keys = UInt16Array::from(vec![0; rows.len()]);
-                    Ok(Arc::new(DictionaryArray::try_new(keys, Arc::new(StringArray::from(vec![text])))?))
-                };
-                let columns: Vec<ArrayRef> = vec![
-                    constant(&operator.identity)?,
-                    constant(table)?,
-                    Arc::new(UInt8Array::from_iter_values(rows.iter().map(|(op, ..)| op.code()))),
-                    Arc::new(BinaryArray::from_iter_values(rows.iter().map(|(_, key, _)| key))),
-                    Arc::new(BinaryArray::from_iter_values(rows.iter().map(|(.., value)| value))),
-                ];
-                writer.write(&RecordBatch::try_new(schema.clone(), columns)?).map_err(bad)?;
+            let sorted = operator.by_key.then(|| normalise(rows.clone()));
+            for rows in sorted.as_ref().unwrap_or(rows).chunks(BATCH_ROWS) {
+                writer.write(&operator.identity, table, rows.iter().map(|(op, key, value)| (*op, &key[..], &value[..])))?;
             }
         }
     }
-    writer.into_inner().map_err(bad)
+    writer.finish()
+}
+
+/// Writes a file piece by piece.
+pub struct Writer<W: Write + Send> {
+    writer: ArrowWriter<W>,
+    schema: Arc<Schema>,
+}
+
+impl<W: Write + Send> Writer<W> {
+    /// `header.operators` are those that [`Writer::write`] will name.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn new(mut header: Header, to: W) -> Result<Self> {
+        header.format = FORMAT;
+        header.engine = env!("CARGO_PKG_VERSION").to_owned();
+        let text = serde_json::to_string(&header).map_err(bad)?;
+        let level = ZstdLevel::try_new(1).map_err(bad)?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(level))
+            .set_statistics_enabled(EnabledStatistics::None)
+            .set_dictionary_enabled(false)
+            .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .set_data_page_size_limit(PAGE)
+            .set_key_value_metadata(Some(vec![KeyValue::new(METADATA.to_owned(), text)]))
+            .build();
+        let schema = schema();
+        Ok(Self { writer: ArrowWriter::try_new(to, schema.clone(), Some(properties)).map_err(bad)?, schema })
+    }
+
+    /// Rows of a table; those of an operator, and of a table, follow each other.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn write<'r>(
+        &mut self,
+        operator: &str,
+        table: &str,
+        rows: impl ExactSizeIterator<Item = (Op, &'r [u8], &'r [u8])> + Clone,
+    ) -> Result<()> {
+        let constant = |text: &str| -> Result<ArrayRef> {
+            let keys = UInt16Array::from(vec![0; rows.len()]);
+            Ok(Arc::new(DictionaryArray::try_new(keys, Arc::new(StringArray::from(vec![text])))?))
+        };
+        let columns: Vec<ArrayRef> = vec![
+            constant(operator)?,
+            constant(table)?,
+            Arc::new(UInt8Array::from_iter_values(rows.clone().map(|(op, ..)| op.code()))),
+            Arc::new(BinaryArray::from_iter_values(rows.clone().map(|(_, key, _)| key))),
+            Arc::new(BinaryArray::from_iter_values(rows.clone().map(|(.., value)| value))),
+        ];
+        self.writer.write(&RecordBatch::try_new(self.schema.clone(), columns)?).map_err(bad)
+    }
+
+    /// # Errors
+    /// If the rest cannot be written.
+    pub fn finish(self) -> Result<W> {
+        self.writer.into_inner().map_err(bad)
+    }
+}
+
+fn header_of<R>(builder: &ArrowReaderBuilder<R>) -> Result<Header> {
+    let metadata = builder.metadata().file_metadata().key_value_metadata().and_then(|m| m.iter().find(|m| m.key == METADATA));
+    let text = metadata.and_then(|m| m.value.as_deref()).ok_or_else(|| bad("it is no state file"))?;
+    let header: Header = serde_json::from_str(text).map_err(bad)?;
+    if header.format != FORMAT {
+        return Err(bad(format!("its layout is {}, this version reads {FORMAT}", header.format)));
+    }
+    Ok(header)
+}
+
+/// What a file says of itself, and where the rows of each operator's tables are: the first, and how many.
+///
+/// # Errors
+/// If the file is missing, damaged or of a layout that this version does not know.
+pub fn places(storage: &Arc<dyn Storage>, name: &str) -> Result<(Header, BTreeMap<(String, String), (usize, usize)>)> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(source(storage, name)?).map_err(bad)?;
+    let header = header_of(&builder)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), ["operator", "table"]);
+    let mut places: BTreeMap<(String, String), (usize, usize)> = BTreeMap::new();
+    let mut at = 0;
+    for batch in builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(bad)? {
+        for (operator, table, rows) in runs(&batch.map_err(bad)?)? {
+            if !header.operators.iter().any(|o| o.identity == operator) {
+                return Err(bad(format!("it has rows of an operator '{operator}' that it does not name")));
+            }
+            let place = places.entry((operator, table)).or_insert((at, 0));
+            place.1 += rows.len();
+            at += rows.len();
+        }
+    }
+    Ok((header, places))
+}
+
+/// The changes of one table, as they are read.
+pub struct Rows {
+    batches: ParquetRecordBatchReader,
+    now: std::vec::IntoIter<Change>,
+}
+
+/// `count` changes from the row `first` on.
+///
+/// # Errors
+/// If the file is missing or damaged.
+pub fn rows(storage: &Arc<dyn Storage>, name: &str, first: usize, count: usize) -> Result<Rows> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(source(storage, name)?).map_err(bad)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), ["op", "key", "value"]);
+    let batches = builder.with_projection(mask).with_batch_size(READ_ROWS).with_offset(first).with_limit(count).build().map_err(bad)?;
+    Ok(Rows { batches, now: vec![].into_iter() })
+}
+
+impl Iterator for Rows {
+    type Item = Result<Change>;
+
+    fn next(&mut self) -> Option<Result<Change>> {
+        loop {
+            if let Some(change) = self.now.next() {
+                return Some(Ok(change));
+            }
+            let batch = match self.batches.next()? {
+                Ok(batch) => batch,
+                Err(e) => return Some(Err(bad(e))),
+            };
+            match changes_of(&batch, 0..batch.num_rows()) {
+                Ok(changes) => self.now = changes.into_iter(),
+                Err(e) => return Some(Err(e)),
+            }
+        }
+    }
 }
 
 /// What [`encode`] wrote.
@@ -111,54 +240,61 @@ pub fn encode(mut header: Header, changes: &[OperatorChanges]) -> Result<Vec<u8>
 /// If the file is damaged or of a layout that this version does not know.
 pub fn decode(bytes: Vec<u8>) -> Result<(Header, Vec<OperatorChanges>)> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).map_err(bad)?;
-    let metadata = builder.metadata().file_metadata().key_value_metadata().and_then(|m| m.iter().find(|m| m.key == METADATA));
-    let text = metadata.and_then(|m| m.value.as_deref()).ok_or_else(|| bad("it is no state file"))?;
-    let header: Header = serde_json::from_str(text).map_err(bad)?;
-    if header.format != FORMAT {
-        return Err(bad(format!("its layout is {}, this version reads {FORMAT}", header.format)));
-    }
+    let header = header_of(&builder)?;
     let new = |o: &Operator| OperatorChanges {
         identity: o.identity.clone(),
         kind: o.kind.clone(),
         layout: o.layout.clone(),
         whole: o.whole,
+        by_key: o.sorted,
         tables: BTreeMap::new(),
     };
     let mut changes: Vec<_> = header.operators.iter().map(new).collect();
     for batch in builder.with_batch_size(BATCH_ROWS).build().map_err(bad)? {
-        add_rows(&batch.map_err(bad)?, &mut changes)?;
+        let batch = batch.map_err(bad)?;
+        for (operator, table, rows) in runs(&batch)? {
+            let found = changes.iter_mut().find(|c| c.identity == operator);
+            let known = found.ok_or_else(|| bad(format!("it has rows of an operator '{operator}' that it does not name")))?;
+            known.tables.entry(table).or_default().extend(changes_of(&batch, rows)?);
+        }
     }
     Ok((header, changes))
 }
 
-fn add_rows(batch: &RecordBatch, changes: &mut [OperatorChanges]) -> Result<()> {
-    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| bad(format!("there is no column '{name}'")));
-    let wrong = || bad("a column is of another type");
-    let (operators, tables) = (column("operator")?, column("table")?);
+fn column<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b ArrayRef> {
+    batch.column_by_name(name).ok_or_else(|| bad(format!("there is no column '{name}'")))
+}
+
+fn wrong() -> Error {
+    bad("a column is of another type")
+}
+
+/// Rows come in runs of one table: operator, table and rows of each.
+fn runs(batch: &RecordBatch) -> Result<Vec<(String, String, Range<usize>)>> {
+    let (operators, tables) = (column(batch, "operator")?, column(batch, "table")?);
     let (operators, tables) =
         (operators.as_dictionary_opt::<UInt16Type>().ok_or_else(wrong)?, tables.as_dictionary_opt::<UInt16Type>().ok_or_else(wrong)?);
     let operators = operators.downcast_dict::<StringArray>().ok_or_else(wrong)?;
     let tables = tables.downcast_dict::<StringArray>().ok_or_else(wrong)?;
-    let ops = column("op")?.as_primitive_opt::<UInt8Type>().ok_or_else(wrong)?;
-    let keys = column("key")?.as_binary_opt::<i32>().ok_or_else(wrong)?;
-    let values = column("value")?.as_binary_opt::<i32>().ok_or_else(wrong)?;
+    let mut runs = vec![];
     let mut row = 0;
     while row < batch.num_rows() {
-        // Rows come in runs of one table.
         let (operator, table) = (operators.value(row), tables.value(row));
         let mut end = row + 1;
         while end < batch.num_rows() && operators.value(end) == operator && tables.value(end) == table {
             end += 1;
         }
-        let found = changes.iter_mut().find(|c| c.identity == operator);
-        let rows = found.ok_or_else(|| bad(format!("it has rows of an operator '{operator}' that it does not name")))?;
-        let rows = rows.tables.entry(table.to_owned()).or_default();
-        for i in row..end {
-            rows.push((Op::of_code(ops.value(i))?, keys.value(i).to_vec(), values.value(i).to_vec()));
-        }
+        runs.push((operator.to_owned(), table.to_owned(), row..end));
         row = end;
     }
-    Ok(())
+    Ok(runs)
+}
+
+fn changes_of(batch: &RecordBatch, rows: Range<usize>) -> Result<Vec<Change>> {
+    let ops = column(batch, "op")?.as_primitive_opt::<UInt8Type>().ok_or_else(wrong)?;
+    let keys = column(batch, "key")?.as_binary_opt::<i32>().ok_or_else(wrong)?;
+    let values = column(batch, "value")?.as_binary_opt::<i32>().ok_or_else(wrong)?;
+    rows.map(|i| Ok((Op::of_code(ops.value(i))?, keys.value(i).to_vec(), values.value(i).to_vec()))).collect()
 }
 
 #[cfg(test)]
@@ -174,6 +310,7 @@ mod tests {
             kind: "Join".into(),
             layout: Layout { meaning: "m".into(), ..Layout::default() },
             whole: true,
+            by_key: false,
             tables: [("left".to_owned(), rows), ("right".to_owned(), vec![(Op::Put, vec![], vec![1])])].into(),
         };
         let two = OperatorChanges {
@@ -181,6 +318,7 @@ mod tests {
             kind: "TopN".into(),
             layout: Layout::default(),
             whole: false,
+            by_key: false,
             tables: [("rows".to_owned(), vec![(Op::DeletePrefix, vec![1], vec![]), (Op::Delete, vec![2], vec![])])].into(),
         };
         let empty = OperatorChanges {
@@ -188,6 +326,7 @@ mod tests {
             kind: "Over".into(),
             layout: Layout::default(),
             whole: true,
+            by_key: false,
             tables: BTreeMap::new(),
         };
         let header = Header { pipeline: "p".into(), generation: 3, epoch: 9, before: vec!["base-1-1".into()], ..Header::default() };

@@ -5,6 +5,7 @@
 //! in a [`storage`].
 
 mod cells;
+pub mod chain;
 pub mod change;
 pub mod checkpoints;
 pub mod compatibility;
