@@ -13,8 +13,8 @@ use sluice_tests::engine::Run;
 const DEADLINE: Duration = Duration::from_secs(90);
 const ROWS: usize = 16_000;
 const KEYS: usize = 4_000;
-/// A few hundred keys.
-const LITTLE: &str = "96 kb";
+/// A tenth of the state.
+const LITTLE: &str = "1 mb";
 
 /// Each key is there again when thousands of others have been between.
 fn write_rows(folder: &Path, name: &str, rows: Range<usize>) {
@@ -134,7 +134,7 @@ fn a_job_that_is_killed_goes_on() {
         + &set("execution.checkpointing.interval", "30 ms")
         + &set("pipeline.name", "spill")
         + &script(dir.path(), Some(LITTLE));
-    for point in ["committed:3", "state-written:5", "committed:6"] {
+    for point in ["committed:2", "state-written:3", "committed"] {
         let output = Run::script_with(&sql, &[], &[("SLUICE_FAIL_POINT", point)]).wait(DEADLINE);
         assert!(!output.status.success(), "{point}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(stores(dir.path()) <= 1, "what a killed process left is deleted by the next");

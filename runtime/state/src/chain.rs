@@ -166,7 +166,9 @@ impl Stream<'_> {
         while let Some(change) = self.next()? {
             all.push(change);
         }
-        Ok(Ordered::Sorted(self.file, normalise(all).into_iter()))
+        let order = order(&all);
+        let sorted: Vec<Change> = order.into_iter().map(|at| std::mem::replace(&mut all[at], (Op::Delete, vec![], vec![]))).collect();
+        Ok(Ordered::Sorted(self.file, sorted.into_iter()))
     }
 }
 
@@ -260,30 +262,26 @@ fn merge(streams: Vec<Stream<'_>>, each: &mut dyn FnMut(Vec<Row>) -> Result<()>)
     if part.is_empty() { Ok(()) } else { each(part) }
 }
 
-/// The same changes in the order of their keys, each key once: what a deletion by prefix leaves over stands behind it.
-pub fn normalise(changes: Vec<Change>) -> Vec<Change> {
+/// The order of the keys of a table's changes, as positions. Each key is there once, with what happened to it last; what happened behind
+/// a deletion by prefix stands behind it.
+pub fn order(changes: &[Change]) -> Vec<usize> {
     if changes.iter().all(|(op, ..)| *op != Op::DeletePrefix) {
-        let mut changes = changes;
-        changes.sort_by(|a, b| a.1.cmp(&b.1));
-        // Of equal keys the last counts.
-        changes.dedup_by(|later, before| {
-            let same = later.1 == before.1;
-            if same {
-                std::mem::swap(later, before);
-            }
-            same
-        });
-        return changes;
+        let mut order: Vec<usize> = (0..changes.len()).collect();
+        // Of equal keys the last comes first, and stays.
+        order.sort_unstable_by(|a, b| changes[*a].1.cmp(&changes[*b].1).then(b.cmp(a)));
+        order.dedup_by(|later, first| changes[*later].1 == changes[*first].1);
+        return order;
     }
-    let mut rows: BTreeMap<(Vec<u8>, bool), (Op, Vec<u8>)> = BTreeMap::new();
-    for (op, key, value) in changes {
-        if op == Op::DeletePrefix {
-            let gone: Vec<_> = rows.range((key.clone(), false)..).map(|(k, _)| k).take_while(|k| k.0.starts_with(&key)).cloned().collect();
+    let mut rows: BTreeMap<(&[u8], bool), usize> = BTreeMap::new();
+    for (at, (op, key, _)) in changes.iter().enumerate() {
+        if *op == Op::DeletePrefix {
+            let begun = rows.range((key.as_slice(), false)..).map(|(k, _)| *k).take_while(|k| k.0.starts_with(key));
+            let gone: Vec<(&[u8], bool)> = begun.collect();
             gone.iter().for_each(|k| drop(rows.remove(k)));
         }
-        rows.insert((key, op != Op::DeletePrefix), (op, value));
+        rows.insert((key, *op != Op::DeletePrefix), at);
     }
-    rows.into_iter().map(|((key, _), (op, value))| (op, key, value)).collect()
+    rows.into_values().collect()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use serde::{Deserialize, Serialize};
 use sluice_batch::{Error, Result};
 
-use crate::chain::normalise;
+use crate::chain::order;
 use crate::change::{Change, Op, OperatorChanges};
 use crate::storage::Storage;
 use crate::{Layout, SourceState};
@@ -96,9 +96,10 @@ pub fn encode(mut header: Header, changes: &[OperatorChanges]) -> Result<Vec<u8>
     let mut writer = Writer::new(header, Vec::new())?;
     for operator in changes {
         for (table, rows) in &operator.tables {
-            let sorted = operator.by_key.then(|| normalise(rows.clone()));
-            for rows in sorted.as_ref().unwrap_or(rows).chunks(BATCH_ROWS) {
-                writer.write(&operator.identity, table, rows.iter().map(|(op, key, value)| (*op, &key[..], &value[..])))?;
+            let order = if operator.by_key { order(rows) } else { (0..rows.len()).collect() };
+            for part in order.chunks(BATCH_ROWS) {
+                let part = part.iter().map(|at| (rows[*at].0, &rows[*at].1[..], &rows[*at].2[..]));
+                writer.write(&operator.identity, table, part)?;
             }
         }
     }
