@@ -322,7 +322,7 @@ mod tests {
         let mut dice = Dice(7);
         for round in 0..60 {
             let directory = tempfile::tempdir().unwrap();
-            let storage = storage::open(&directory.path().display().to_string(), "p").unwrap();
+            let storage = storage::at(&directory.path().display().to_string(), &Default::default()).unwrap();
             let mut names = vec![];
             let mut state = Accumulated::default();
             for epoch in 0..1 + dice.roll(6) {

@@ -339,7 +339,7 @@ fn merge(storage: &Arc<dyn Storage>, names: &[String], pipeline: String, generat
     let operators = members.iter().map(operator).collect();
     let header = Header { pipeline, generation, before: vec![], operators, ..chain.header() };
     let name = name("merged", header.epoch, generation);
-    let mut writer = file::Writer::new(header, vec![])?;
+    let mut writer = file::Writer::new(header, storage.writer(&name)?)?;
     for member in &members {
         for table in &member.tables {
             chain.rows(member, table, &mut |part| {
@@ -347,10 +347,10 @@ fn merge(storage: &Arc<dyn Storage>, names: &[String], pipeline: String, generat
             })?;
         }
     }
-    let bytes = writer.finish()?;
-    storage.create(&name, &bytes)?;
+    writer.finish()?.finish()?;
     fail::point("base-merged");
-    Ok(Member { name, bytes: bytes.len() as u64 })
+    let bytes = storage.size(&name)?.unwrap_or_default();
+    Ok(Member { name, bytes })
 }
 
 #[cfg(test)]

@@ -18,8 +18,7 @@ use sluice_batch::{Error, Result};
 
 use crate::chain::order;
 use crate::change::{Change, Op, OperatorChanges};
-use crate::storage::Storage;
-use crate::{Layout, SourceState};
+use crate::storage::{Input, Storage};
 
 const METADATA: &str = "sluice";
 const BATCH_ROWS: usize = 8192;
@@ -62,11 +61,6 @@ pub struct Operator {
 
 fn bad(error: impl std::fmt::Display) -> Error {
     Error::runtime(error.to_string())
-}
-
-/// A file as the Parquet reader wants it.
-fn source(storage: &Arc<dyn Storage>, name: &str) -> Result<bytes::Bytes> {
-    Ok(storage.read(name)?.ok_or_else(|| bad("it is missing"))?.into())
 }
 
 fn schema() -> Arc<Schema> {
@@ -180,7 +174,7 @@ fn header_of<R>(builder: &ArrowReaderBuilder<R>) -> Result<Header> {
 /// # Errors
 /// If the file is missing, damaged or of a layout that this version does not know.
 pub fn places(storage: &Arc<dyn Storage>, name: &str) -> Result<(Header, BTreeMap<(String, String), (usize, usize)>)> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(source(storage, name)?).map_err(bad)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(Input::open_one_of_many(storage, name)?).map_err(bad)?;
     let header = header_of(&builder)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["operator", "table"]);
     let mut places: BTreeMap<(String, String), (usize, usize)> = BTreeMap::new();
@@ -209,7 +203,7 @@ pub struct Rows {
 /// # Errors
 /// If the file is missing or damaged.
 pub fn rows(storage: &Arc<dyn Storage>, name: &str, first: usize, count: usize) -> Result<Rows> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(source(storage, name)?).map_err(bad)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(Input::open_one_of_many(storage, name)?).map_err(bad)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["op", "key", "value"]);
     let batches = builder.with_projection(mask).with_batch_size(READ_ROWS).with_offset(first).with_limit(count).build().map_err(bad)?;
     Ok(Rows { batches, now: vec![].into_iter() })

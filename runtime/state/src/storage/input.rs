@@ -13,6 +13,9 @@ use super::Storage;
 const BLOCK: u64 = 4 << 20;
 /// Pages of a few columns are read in turns.
 const HELD: usize = 8;
+/// The same where many files are read at once.
+const SMALL_BLOCK: u64 = 1 << 20;
+const FEW_HELD: usize = 3;
 
 /// Reads a file in large blocks, of which the last few are held: a request to an object store is dear.
 #[derive(Clone)]
@@ -20,6 +23,8 @@ pub struct Input {
     storage: Arc<dyn Storage>,
     name: String,
     size: u64,
+    block: u64,
+    held: usize,
     /// By number, the last used at the end.
     blocks: Arc<Mutex<Vec<(u64, Bytes)>>>,
 }
@@ -28,8 +33,20 @@ impl Input {
     /// # Errors
     /// If there is no such file, or it cannot be asked for.
     pub fn open(storage: &Arc<dyn Storage>, name: &str) -> Result<Self> {
+        Self::with(storage, name, BLOCK, HELD)
+    }
+
+    /// One of many: it holds less.
+    ///
+    /// # Errors
+    /// As [`Input::open`].
+    pub fn open_one_of_many(storage: &Arc<dyn Storage>, name: &str) -> Result<Self> {
+        Self::with(storage, name, SMALL_BLOCK, FEW_HELD)
+    }
+
+    fn with(storage: &Arc<dyn Storage>, name: &str, block: u64, held: usize) -> Result<Self> {
         let size = storage.size(name)?.ok_or_else(|| Error::runtime(format!("{} is missing", storage.place(name))))?;
-        Ok(Self { storage: storage.clone(), name: name.to_owned(), size, blocks: Arc::default() })
+        Ok(Self { storage: storage.clone(), name: name.to_owned(), size, block, held, blocks: Arc::default() })
     }
 
     fn block(&self, number: u64) -> Result<Bytes> {
@@ -37,9 +54,9 @@ impl Input {
         let held = blocks.iter().position(|(n, _)| *n == number).map(|at| blocks.remove(at));
         let block = match held {
             Some(held) => held,
-            None => (number, self.storage.read_range(&self.name, number * BLOCK..((number + 1) * BLOCK).min(self.size))?),
+            None => (number, self.storage.read_range(&self.name, number * self.block..((number + 1) * self.block).min(self.size))?),
         };
-        if blocks.len() >= HELD {
+        if blocks.len() >= self.held {
             blocks.remove(0);
         }
         blocks.push(block.clone());
@@ -51,8 +68,8 @@ impl Input {
         if at >= self.size {
             return Ok(Bytes::new());
         }
-        let block = self.block(at / BLOCK)?;
-        let start = (at % BLOCK) as usize;
+        let block = self.block(at / self.block)?;
+        let start = (at % self.block) as usize;
         Ok(if start < block.len() { block.slice(start..) } else { Bytes::new() })
     }
 }
