@@ -277,7 +277,9 @@ pub fn order(changes: &[Change]) -> Vec<usize> {
         if *op == Op::DeletePrefix {
             let begun = rows.range((key.as_slice(), false)..).map(|(k, _)| *k).take_while(|k| k.0.starts_with(key));
             let gone: Vec<(&[u8], bool)> = begun.collect();
-            gone.iter().for_each(|k| drop(rows.remove(k)));
+            for key in gone {
+                rows.remove(&key);
+            }
         }
         rows.insert((key, *op != Op::DeletePrefix), at);
     }
