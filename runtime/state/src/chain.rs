@@ -115,7 +115,7 @@ impl Chain {
             streams.push(Stream { file: at, name: &file.name, rows, storage: &self.storage, sorted: member.sorted });
         }
         if self.is_as_written(member) {
-            return streams.into_iter().try_for_each(|s| s.as_written(each));
+            return streams.into_iter().try_for_each(|s| s.give_all(each));
         }
         merge(streams, each)
     }
@@ -146,7 +146,7 @@ impl Stream<'_> {
     }
 
     /// Of a file that is all there is.
-    fn as_written(mut self, each: &mut dyn FnMut(Vec<Row>) -> Result<()>) -> Result<()> {
+    fn give_all(mut self, each: &mut dyn FnMut(Vec<Row>) -> Result<()>) -> Result<()> {
         let mut part = vec![];
         while let Some((_, key, value)) = self.next()? {
             part.push((key, value));
