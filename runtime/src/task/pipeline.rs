@@ -41,8 +41,16 @@ impl Client for NoClient {
 /// What an operator has written of its state for a commit.
 pub enum Taken {
     /// `by_key`: see [`OperatorChanges::by_key`].
-    Whole { state: OperatorState, by_key: bool },
-    Delta { identity: String, kind: String, layout: Layout, changes: DeltaWriter },
+    Whole {
+        state: OperatorState,
+        by_key: bool,
+    },
+    Delta {
+        identity: String,
+        kind: String,
+        layout: Layout,
+        changes: DeltaWriter,
+    },
 }
 
 impl Taken {

@@ -19,6 +19,7 @@ use sluice_batch::{Error, Result};
 use crate::chain::order;
 use crate::change::{Change, Op, OperatorChanges};
 use crate::storage::{Input, Storage};
+use crate::{Layout, SourceState};
 
 const METADATA: &str = "sluice";
 const BATCH_ROWS: usize = 8192;
