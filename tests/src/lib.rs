@@ -7,6 +7,8 @@ pub mod avro;
 pub mod case;
 pub mod compare;
 pub mod engine;
+pub mod jobs;
+pub mod proxy;
 pub mod s3;
 pub mod services;
 pub mod topics;

@@ -8,8 +8,13 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::proxy::Proxy;
+
 const KAFKA: &str = "kafka-4.3.1";
 const APICURIO: &str = "apicurio-2.6.13.Final";
+
+/// A broker comes back only when its old session is over, by default after nine seconds.
+const SOON_BACK: &str = "broker.session.timeout.ms=1500\nbroker.heartbeat.interval.ms=300\n";
 
 /// Where `tests/setup/setup.sh test` has put the services.
 pub fn cache() -> PathBuf {
@@ -43,6 +48,10 @@ impl Process {
         let file = File::create(log).unwrap();
         let child = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).spawn();
         Self { child: child.unwrap_or_else(|e| panic!("cannot start {command:?}: {e}")), log: log.to_owned() }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn log_text(&self) -> String {
@@ -91,11 +100,22 @@ pub struct Kafka {
 impl Kafka {
     /// Starts a broker that is soon there again after it was killed, and waits until it answers.
     pub fn started() -> Self {
-        // A broker comes back only when its old session is over, by default after nine seconds.
-        let mut kafka = Self::format("broker.session.timeout.ms=1500\nbroker.heartbeat.interval.ms=300\n");
+        let mut kafka = Self::format(SOON_BACK);
         kafka.start();
         kafka.wait();
         kafka
+    }
+
+    /// As [`Kafka::started`], with a second listener behind a proxy: who connects by it is told the proxy's address only. Transactions that
+    /// are left open are aborted soon.
+    pub fn behind_proxy() -> (Self, Proxy) {
+        let inner = free_port();
+        let proxy = Proxy::start(&format!("127.0.0.1:{inner}"));
+        let more = "transaction.abort.timed.out.transaction.cleanup.interval.ms=200\n";
+        let mut kafka = Self::with_listener(&format!("{SOON_BACK}{more}"), Some((inner, proxy.port)));
+        kafka.start();
+        kafka.wait();
+        (kafka, proxy)
     }
 
     /// Starts it with the data it has.
@@ -115,14 +135,38 @@ impl Kafka {
         self.process = None;
     }
 
+    /// Ends it as an upgrade would: it says goodbye to its clients and writes all it has.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let sent = Command::new("kill").arg(process.child.id().to_string()).status().unwrap();
+            assert!(sent.success());
+            wait_until("the end of Kafka", Duration::from_secs(60), || process.child.try_wait().unwrap().is_some());
+        }
+    }
+
     /// A broker that has never run, with further properties.
     fn format(more: &str) -> Self {
+        Self::with_listener(more, None)
+    }
+
+    /// `further`: the port of a second listener, and the one that its clients are told.
+    fn with_listener(more: &str, further: Option<(u16, u16)>) -> Self {
         let dir = tempfile::Builder::new().prefix("sluice-kafka").tempdir().unwrap();
         let (port, controller) = (free_port(), free_port());
         let bootstrap = format!("127.0.0.1:{port}");
         let properties = dir.path().join("kafka.properties");
+        let (listener, advertised) = match further {
+            None => (String::new(), String::new()),
+            Some((port, told)) => (
+                format!(",PROXIED://127.0.0.1:{port}"),
+                format!(
+                    "advertised.listeners=PLAINTEXT://{bootstrap},PROXIED://127.0.0.1:{told}\ninter.broker.listener.name=PLAINTEXT\n\
+                     listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
+                ),
+            ),
+        };
         let text = format!(
-            "process.roles=broker,controller\nnode.id=1\nlisteners=PLAINTEXT://{bootstrap},CONTROLLER://127.0.0.1:{controller}\n\
+            "process.roles=broker,controller\nnode.id=1\nlisteners=PLAINTEXT://{bootstrap},CONTROLLER://127.0.0.1:{controller}{listener}\n{advertised}\
              controller.listener.names=CONTROLLER\ncontroller.quorum.voters=1@127.0.0.1:{controller}\nlog.dirs={}\nnum.partitions=1\n\
              auto.create.topics.enable=true\noffsets.topic.replication.factor=1\noffsets.topic.num.partitions=4\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=4\n\

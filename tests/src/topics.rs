@@ -70,7 +70,7 @@ fn administer(bootstrap: &str, act: impl AsyncFnOnce(&AdminClient<DefaultClientC
 
 /// Produces records in order and waits until the broker has them.
 pub fn produce(bootstrap: &str, records: &[Record]) {
-    let producer: BaseProducer = config(bootstrap).set("linger.ms", "5").create().unwrap();
+    let producer: BaseProducer = config(bootstrap).set("linger.ms", "5").set("enable.idempotence", "true").create().unwrap();
     for record in records {
         let mut headers = OwnedHeaders::new();
         for (key, value) in &record.headers {

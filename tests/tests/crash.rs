@@ -4,27 +4,19 @@
 //! `SLUICE_CRASHES=100` (`make crash`) kills each job so often at random; without it a few times.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Output;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
-use sluice_state::{file, storage};
 use sluice_tests::engine::Run;
+use sluice_tests::jobs::{
+    self, DEADLINE, Input, JOBS, Job, assert_no_garbage, assert_same, bootstrap, content, created, ended_well, reference, reference_of,
+    script, unique,
+};
 use sluice_tests::services::Kafka;
 use sluice_tests::topics::{self, Record};
 use tempfile::TempDir;
-
-static BOOTSTRAP: OnceLock<String> = OnceLock::new();
-/// Enough for some twenty batches, so that a run commits often.
-const ROWS: i64 = 50_000;
-const DEADLINE: Duration = Duration::from_secs(90);
-
-fn bootstrap() -> &'static str {
-    BOOTSTRAP.get().expect("main has set it")
-}
 
 /// The steps of commit and recovery at which the process dies, and how often it passes them before.
 const POINTS: &[&str] = &[
@@ -42,49 +34,17 @@ const POINTS: &[&str] = &[
     "base-merged",
 ];
 
-struct Job {
-    name: &'static str,
-    /// Columns of the table `out`, with its key if it has one.
-    columns: &'static str,
-    key: &'static str,
-    query: &'static str,
-}
-
-const JOBS: &[Job] = &[
-    Job {
-        name: "group-aggregate",
-        columns: "k INT, n BIGINT, total BIGINT, most BIGINT, PRIMARY KEY (k) NOT ENFORCED",
-        key: "k",
-        query: "SELECT k, COUNT(*), SUM(v), MAX(v) FROM a GROUP BY k",
-    },
-    Job {
-        name: "tumbling-window",
-        columns: "k INT, w TIMESTAMP(3), n BIGINT, total BIGINT",
-        key: "",
-        query: "SELECT k, window_start, COUNT(*), SUM(v) FROM TABLE(TUMBLE(TABLE a, DESCRIPTOR(t), INTERVAL '1' SECOND)) \
-                GROUP BY k, window_start, window_end",
-    },
-    Job { name: "join", columns: "k INT, v BIGINT, x BIGINT", key: "", query: "SELECT a.k, a.v, b.x FROM a JOIN b ON a.v = b.v" },
-    Job {
-        name: "match-recognize",
-        columns: "k INT, first_v BIGINT, last_v BIGINT, n BIGINT",
-        key: "",
-        query: "SELECT * FROM a MATCH_RECOGNIZE (PARTITION BY k ORDER BY t MEASURES FIRST(u.v) AS first_v, LAST(d.v) AS last_v, \
-                COUNT(u.v) AS n AFTER MATCH SKIP PAST LAST ROW PATTERN (u{2,} d) \
-                DEFINE u AS MOD(u.v, 7) < 4, d AS MOD(d.v, 7) >= 4)",
-    },
-];
-
 fn main() {
     let args = Arguments::from_args();
     let broker = (!args.list).then(Kafka::started);
     if let Some(broker) = &broker {
-        BOOTSTRAP.set(broker.bootstrap.clone()).expect("set once");
+        jobs::use_broker(&broker.bootstrap);
     }
     let mut tests = vec![];
     for job in JOBS {
         tests.push(trial(format!("{}::killed_at_each_step", job.name), || at_each_step(job)));
         tests.push(trial(format!("{}::killed_at_random", job.name), || at_random(job)));
+        tests.push(trial(format!("{}::rescaled", job.name), || rescaled(job)));
     }
     let others: &[(&str, fn())] = &[
         ("a_stateless_job_has_no_files", stateless),
@@ -107,124 +67,6 @@ fn trial(name: String, test: impl FnOnce() + Send + 'static) -> Trial {
         test();
         Ok(())
     })
-}
-
-fn unique(name: &str) -> String {
-    format!("crash-{name}-{:08x}", rand::random::<u32>())
-}
-
-/// The input, made once: two partitions, a key in one of them, time goes on by 5 ms a row.
-fn input() -> &'static (String, String) {
-    static INPUT: OnceLock<(String, String)> = OnceLock::new();
-    INPUT.get_or_init(|| {
-        let (a, b) = (unique("a"), unique("b"));
-        topics::create(bootstrap(), &[(a.clone(), 2), (b.clone(), 1)]);
-        let time = |i: i64| format!("1970-01-01 00:{:02}:{:02}.{:03}", i * 5 / 60_000, i * 5 / 1000 % 60, i * 5 % 1000);
-        let record = |topic: &String, partition: i64, value: String| Record {
-            topic: topic.clone(),
-            partition: partition as i32,
-            timestamp: 1,
-            value: Some(value.into_bytes()),
-            ..Record::default()
-        };
-        // The key is in one partition only.
-        let left = |i: i64| {
-            let k = i * 7 % 40;
-            record(&a, k % 2, format!(r#"{{"k":{k},"v":{i},"t":"{}"}}"#, time(i)))
-        };
-        topics::produce(bootstrap(), &(0..ROWS).map(left).collect::<Vec<_>>());
-        let right = |i: i64| record(&b, 0, format!(r#"{{"v":{},"x":{i}}}"#, i * 3));
-        topics::produce(bootstrap(), &(0..ROWS / 3).map(right).collect::<Vec<_>>());
-        (a, b)
-    })
-}
-
-/// A script that commits often.
-fn script(job: &Job, to: &str, guarantee: &str, settings: &[(&str, &str)]) -> String {
-    let (a, b) = input();
-    let servers = format!("'properties.bootstrap.servers' = '{}'", bootstrap());
-    let source = |topic: &str| {
-        format!("'connector' = 'kafka', 'topic' = '{topic}', {servers}, 'format' = 'json', 'scan.startup.mode' = 'earliest-offset'")
-    };
-    let sink = match job.key {
-        "" => "'connector' = 'kafka', 'format' = 'json'",
-        _ => "'connector' = 'upsert-kafka', 'key.format' = 'json', 'value.format' = 'json'",
-    };
-    let set = |(key, value): &(&str, &str)| format!("SET '{key}' = '{value}';\n");
-    format!(
-        "SET 'execution.checkpointing.interval' = '15 ms'; SET 'pipeline.name' = '{to}';\n{}\
-         CREATE TABLE a (k INT, v BIGINT, t TIMESTAMP(3), WATERMARK FOR t AS t) WITH ({});\n\
-         CREATE TABLE b (v BIGINT, x BIGINT) WITH ({});\n\
-         CREATE TABLE result ({}) WITH ({sink}, 'topic' = '{to}', {servers}, 'sink.delivery-guarantee' = '{guarantee}', \
-         'sink.transactional-id-prefix' = 'crash');\n\
-         INSERT INTO result {};",
-        settings.iter().map(set).collect::<String>(),
-        source(a),
-        source(b),
-        job.columns,
-        job.query,
-    )
-}
-
-fn created(name: &str) -> String {
-    let topic = unique(name);
-    topics::create(bootstrap(), &[(topic.clone(), 2)]);
-    topic
-}
-
-/// By key the values in order where there is a key; else all values, sorted.
-fn content(topic: &str) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
-    let mut content: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
-    for r in topics::committed(bootstrap(), topic) {
-        content.entry(r.key.unwrap_or_default()).or_default().push(r.value.unwrap_or_default());
-    }
-    if let Some(values) = content.get_mut(&vec![]) {
-        values.sort();
-    }
-    content
-}
-
-fn assert_same(got: &BTreeMap<Vec<u8>, Vec<Vec<u8>>>, wanted: &BTreeMap<Vec<u8>, Vec<Vec<u8>>>, what: &str) {
-    let text = |rows: &[Vec<u8>]| rows.iter().take(4).map(|v| String::from_utf8_lossy(v).into_owned()).collect::<Vec<_>>();
-    for (key, values) in wanted {
-        let found = got.get(key).map_or(&[][..], Vec::as_slice);
-        let at = values.iter().zip(found).position(|(w, f)| w != f).unwrap_or(values.len().min(found.len()));
-        assert!(
-            values == found,
-            "{what}: key {}: {} rows instead of {}; at {at}: {:?} instead of {:?}",
-            String::from_utf8_lossy(key),
-            found.len(),
-            values.len(),
-            text(&found[at.min(found.len())..]),
-            text(&values[at..])
-        );
-    }
-    assert_eq!(got.len(), wanted.len(), "{what}: keys that should not be there");
-}
-
-fn ended_well(output: &Output, what: &str) {
-    assert_eq!(output.status.code(), Some(0), "{what}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// What an uninterrupted run gives.
-fn reference(job: &Job) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
-    let to = created(job.name);
-    let output = Run::script(&script(job, &to, "exactly-once", &[]), &["--bounded"]).wait(DEADLINE);
-    ended_well(&output, job.name);
-    let content = content(&to);
-    let rows: usize = content.values().map(Vec::len).sum();
-    assert!(rows > 500, "{}: only {rows} rows", job.name);
-    content
-}
-
-/// All files are named by the newest one.
-fn assert_no_garbage(state: &Path, pipeline: &str, what: &str) {
-    let storage = storage::open(&state.display().to_string(), pipeline, &Default::default()).unwrap();
-    let files: BTreeSet<String> = storage.list().unwrap().into_iter().map(|(name, _)| name).filter(|n| n != "commit.json").collect();
-    let headers = files.iter().map(|name| (name, file::decode(storage.read(name).unwrap().unwrap()).unwrap().0));
-    let Some((name, newest)) = headers.max_by_key(|(_, h)| (h.epoch, h.before.len())) else { return };
-    let named: BTreeSet<String> = newest.before.into_iter().chain([name.clone()]).collect();
-    assert_eq!(files, named, "{what}");
 }
 
 fn at_each_step(job: &Job) {
@@ -356,6 +198,38 @@ fn two_tasks() {
         assert_same(&content(&to), &wanted, &format!("{} by several tasks", job.name));
         assert_no_garbage(state.path(), &to, job.name);
     }
+}
+
+/// Killed or stopped while rows come, and started again with other numbers of tasks.
+fn rescaled(job: &Job) {
+    const PART: i64 = 4000;
+    // 1 -> 3 -> 2, both after a kill and after a stop.
+    const LIVES: &[(&str, &str)] = &[("1", "KILL"), ("3", "KILL"), ("2", "TERM"), ("1", "TERM"), ("3", "TERM"), ("2", "KILL")];
+    let input = Input::new(bootstrap());
+    let (to, state) = (created(job.name), TempDir::new().unwrap());
+    let dir = state.path().display().to_string();
+    let sql = input.script(bootstrap(), job, &to, "", &[("execution.checkpointing.dir", &dir)]);
+    let out = topics::Reader::new(bootstrap(), std::slice::from_ref(&to));
+    for (part, (tasks, signal)) in (0..).zip(LIVES) {
+        let before = out.available();
+        input.fill(part * PART..(part + 1) * PART);
+        let mut run = Run::script(&sql, &["--parallelism", tasks]);
+        let started = Instant::now();
+        // Rows have been written, and most of the part is still to come, or nearly all of it is done.
+        while out.available() < before + 50 {
+            assert!(!run.ended() && started.elapsed() < DEADLINE, "{}: {tasks} tasks: {}", job.name, run.stderr());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if *signal == "TERM" {
+            ended_well(&run.stop(DEADLINE), &format!("{} stopped with {tasks} tasks", job.name));
+        } else {
+            run.signal(signal);
+            run.wait(DEADLINE);
+        }
+    }
+    ended_well(&Run::script(&sql, &["--bounded", "--parallelism", "3"]).wait(DEADLINE), job.name);
+    assert_same(&content(&to), &reference_of(&input, job), &format!("{} rescaled", job.name));
+    assert_no_garbage(state.path(), &to, job.name);
 }
 
 /// Rows come from a broker that dies in between and is started again.

@@ -135,7 +135,9 @@ pub fn run(
         if graph.nodes.iter().any(|n| matches!(n.kind, NodeKind::Client)) {
             return Err(error);
         }
-        let Some(wait) = restarts.next(&error, Instant::now(), rand::random()) else { return Err(error) };
+        let Some(wait) = restarts.next(&error, Instant::now(), rand::random()) else {
+            return Err(if error.is_last() { error } else { restarts.give_up(error) });
+        };
         match restarts.repeated() {
             1 => tracing::error!("{error}; the job goes on from its last commit in {wait:?}"),
             n => tracing::error!("{error}; it has come {n} times in a row: the job does not get beyond it, and tries again in {wait:?}"),

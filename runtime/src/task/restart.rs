@@ -116,6 +116,15 @@ impl Restarts {
         self.repeated.1
     }
 
+    /// The error with which the job ends, when [`Restarts::next`] has said so.
+    pub fn give_up(&self, error: Error) -> Error {
+        match (self.failures, self.repeated()) {
+            (0 | 1, _) => error,
+            (n, 0 | 1) => error.context(format!("the restart strategy gives up behind {} restarts", n - 1)),
+            (n, row) => error.context(format!("the restart strategy gives up behind {} restarts; {row} times in a row", n - 1)),
+        }
+    }
+
     /// The job has failed at `now`: how long to wait before the next attempt; `None`: it ends. `luck`, from 0 to 1, sets the jitter.
     pub fn next(&mut self, error: &Error, now: Instant, luck: f64) -> Option<Duration> {
         if error.is_last() {
