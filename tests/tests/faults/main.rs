@@ -49,7 +49,9 @@ fn main() {
             let mut lab = lab.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let (broker, proxy) = lab.as_mut().expect("started by main");
             proxy.set(Link::Open);
+            let started = Instant::now();
             test(broker, proxy);
+            eprintln!("  {:.0?}", started.elapsed());
             Ok(())
         };
         tests.push(Trial::test(name, run).with_ignored_flag(ignored));
@@ -60,6 +62,7 @@ fn main() {
         add(format!("{}::broker_killed", job.name), false, Box::new(|broker, _| broker_restarted(job, broker, Kafka::kill)));
         add(format!("{}::broker_stopped", job.name), false, Box::new(|broker, _| broker_restarted(job, broker, Kafka::stop)));
     }
+    add("process_paused::longer_than_a_transaction".into(), false, Box::new(|_, _| paused()));
     add("poison_record::under_each_strategy".into(), false, Box::new(|_, _| poison()));
     let no_disk = !disk::Small::possible();
     add("disk_full::while_it_runs".into(), no_disk, Box::new(|_, _| disk::while_it_runs()));
@@ -83,9 +86,13 @@ struct Running {
 impl Running {
     /// Starts it and waits until it has committed something.
     fn start(job: &'static Job, servers: &str, options: &str) -> Self {
+        Self::start_with(job, servers, options, &[])
+    }
+
+    fn start_with(job: &'static Job, servers: &str, options: &str, more: &[(&str, &str)]) -> Self {
         let (input, to, state) = (Input::new(bootstrap()), created(job.name), TempDir::new().unwrap());
         let dir = state.path().display().to_string();
-        let settings: Vec<_> = RESTART.iter().copied().chain([("execution.checkpointing.dir", dir.as_str())]).collect();
+        let settings: Vec<_> = RESTART.iter().chain(more).copied().chain([("execution.checkpointing.dir", dir.as_str())]).collect();
         let http = format!("127.0.0.1:{}", free_port());
         let run = Run::script(&input.script(servers, job, &to, options, &settings), &["--http", &http]);
         Self { job, input, to, state, http, run }
@@ -96,7 +103,7 @@ impl Running {
     }
 
     /// Rows come, 500 at a time, while `disturb` goes on; answers how many there are.
-    fn feed_while(&mut self, disturb: impl FnOnce()) {
+    fn feed_while(&mut self, disturb: impl FnOnce(&Run)) {
         const PART: i64 = 500;
         self.input.fill(0..PART);
         self.wait_for("the first commit", |this| this.rows() > 0);
@@ -108,7 +115,7 @@ impl Running {
                     sleep(Duration::from_millis(100));
                 }
             });
-            disturb();
+            disturb(&self.run);
             feeder.join().unwrap();
         });
     }
@@ -137,6 +144,8 @@ impl Running {
         let output = self.run.stop(DEADLINE);
         ended_well(&output, self.job.name);
         let log = String::from_utf8_lossy(&output.stderr);
+        // Shown when the test fails, or with --nocapture.
+        println!("{log}");
         assert_same(&content(&self.to), &wanted, &format!("{} ({restarts} restarts)\n{log}", self.job.name));
         assert_no_garbage(self.state.path(), &self.to, self.job.name);
         restarts
@@ -146,7 +155,7 @@ impl Running {
 /// `restarts`: how often the job may be restarted by it.
 fn network(job: &'static Job, proxy: &Proxy, cuts: &[(Link, u64)], options: &str, restarts: Option<u64>) {
     let mut running = Running::start(job, PROXIED.get().unwrap(), options);
-    running.feed_while(|| {
+    running.feed_while(|_| {
         for (link, millis) in cuts {
             proxy.set(*link);
             // What is tested is this time itself.
@@ -156,12 +165,13 @@ fn network(job: &'static Job, proxy: &Proxy, cuts: &[(Link, u64)], options: &str
         }
     });
     let seen = running.finish();
+    eprint!("  {seen} restarts");
     assert!(restarts.is_none_or(|most| seen <= most), "{}: {seen} restarts", job.name);
 }
 
 fn broker_restarted(job: &'static Job, broker: &mut Kafka, end: fn(&mut Kafka)) {
     let mut running = Running::start(job, bootstrap(), "");
-    running.feed_while(|| {
+    running.feed_while(|_| {
         for _ in 0..2 {
             end(broker);
             broker.start();
@@ -170,6 +180,26 @@ fn broker_restarted(job: &'static Job, broker: &mut Kafka, end: fn(&mut Kafka)) 
         }
     });
     running.finish();
+}
+
+/// A process that stands still (a machine that is moved) until the brokers have aborted its transaction: no other instance has taken over,
+/// so it goes on.
+fn paused() {
+    // Most of the time in a commit, and most of the time with rows that the brokers have.
+    for (interval, timeout) in [("15 ms", 1000), ("1 s", 1500)] {
+        let options = format!(", 'properties.transaction.timeout.ms' = '{timeout}'");
+        let mut running = Running::start_with(&JOBS[0], bootstrap(), &options, &[("execution.checkpointing.interval", interval)]);
+        running.feed_while(|run| {
+            for _ in 0..3 {
+                run.signal("STOP");
+                sleep(Duration::from_millis(3000));
+                run.signal("CONT");
+                sleep(Duration::from_millis(700));
+            }
+        });
+        let restarts = running.finish();
+        eprint!("  {restarts} restarts");
+    }
 }
 
 /// A record that cannot be read: each strategy says so, and ends or goes on as it should.

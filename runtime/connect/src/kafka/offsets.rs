@@ -1,7 +1,7 @@
 //! Offsets of partitions, as arguments and answers, and a consumer group's committed ones.
 
 use std::ffi::{CStr, c_int, c_void};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::bindings as sys;
 use sluice_batch::{Error, Result};
@@ -120,6 +120,22 @@ impl Drop for List<'_> {
     }
 }
 
+/// Brokers that do not answer now, or a coordinator that is not yet known or loaded.
+fn will_pass(code: Code) -> bool {
+    matches!(
+        code,
+        Code::RD_KAFKA_RESP_ERR__TRANSPORT
+            | Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
+            | Code::RD_KAFKA_RESP_ERR__TIMED_OUT
+            | Code::RD_KAFKA_RESP_ERR__WAIT_COORD
+            | Code::RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE
+            | Code::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT
+            | Code::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE
+            | Code::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS
+            | Code::RD_KAFKA_RESP_ERR_NOT_COORDINATOR
+    )
+}
+
 impl Client {
     /// The group's committed offsets; negative where there is none.
     ///
@@ -137,11 +153,17 @@ impl Client {
         if partitions.is_empty() {
             return Ok(vec![]);
         }
-        let list = List::new(partitions)?;
-        // SAFETY: handle and list are valid.
-        match unsafe { sys::rd_kafka_committed(self.raw(), list.raw, timeout_ms(timeout)) } {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR => list.read_metadata(),
-            code => Err(self.fail("reading the group's committed offsets", code)),
+        let started = Instant::now();
+        loop {
+            let list = List::new(partitions)?;
+            let left = timeout.saturating_sub(started.elapsed());
+            // SAFETY: handle and list are valid.
+            match unsafe { sys::rd_kafka_committed(self.raw(), list.raw, timeout_ms(left)) } {
+                Code::RD_KAFKA_RESP_ERR_NO_ERROR => return list.read_metadata(),
+                // A coordinator that is just being found, or comes back.
+                code if will_pass(code) && started.elapsed() < timeout => std::thread::sleep(Duration::from_millis(100)),
+                code => return Err(self.fail("reading the group's committed offsets", code)),
+            }
         }
     }
 
@@ -164,15 +186,7 @@ impl Client {
         // SAFETY: handle and list are valid.
         match unsafe { sys::rd_kafka_commit(self.raw(), list.raw, 0) } {
             Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
-            Code::RD_KAFKA_RESP_ERR__TRANSPORT
-            | Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
-            | Code::RD_KAFKA_RESP_ERR__TIMED_OUT
-            | Code::RD_KAFKA_RESP_ERR__WAIT_COORD
-            | Code::RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE
-            | Code::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT
-            | Code::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE
-            | Code::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS
-            | Code::RD_KAFKA_RESP_ERR_NOT_COORDINATOR => return Ok(false),
+            code if will_pass(code) => return Ok(false),
             code => return Err(self.fail("committing offsets", code)),
         }
         // The answer may be of one partition.
