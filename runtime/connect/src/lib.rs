@@ -317,6 +317,15 @@ pub fn has_share(table: &TableSpec, share: Share) -> Result<bool> {
     Ok(share.task == 0 || registry::source(table)?.splits)
 }
 
+fn is_kafka(table: &TableSpec) -> bool {
+    table.options.iter().any(|o| o.key == "connector" && matches!(o.value.as_str(), "kafka" | "upsert-kafka"))
+}
+
+/// The last error of an instance from which another one has taken over.
+pub fn replaced(why: &str) -> Error {
+    kafka::transaction::fenced(why)
+}
+
 /// The transaction that a job's exactly-once sinks share; shared by all that open sinks of the job.
 #[derive(Clone, Default)]
 pub struct Transactions(Option<Arc<kafka::transaction::Transaction>>);
@@ -330,9 +339,23 @@ impl Transactions {
     /// # Errors
     /// If the brokers cannot be reached, or the tables cannot be in one transaction.
     pub fn open(tables: &[&TableSpec], pipeline: &str, interval: Duration) -> Result<Self> {
-        let connector = |t: &TableSpec| t.options.iter().find(|o| o.key == "connector").map(|o| o.value.clone());
-        let kafka: Vec<_> = tables.iter().copied().filter(|t| matches!(connector(t).as_deref(), Some("kafka" | "upsert-kafka"))).collect();
+        let kafka: Vec<_> = tables.iter().copied().filter(|t| is_kafka(t)).collect();
         Ok(Self(kafka::transaction::Transaction::open(&kafka, pipeline, interval)?.map(Arc::new)))
+    }
+
+    /// Whether one of the tables is written exactly once.
+    pub fn are_used(tables: &[&TableSpec]) -> bool {
+        let guarantee = |t: &TableSpec| t.options.iter().any(|o| o.key == "sink.delivery-guarantee" && o.value == "exactly-once");
+        tables.iter().any(|t| is_kafka(t) && guarantee(t))
+    }
+
+    /// Brokers that have aborted a transaction because it was open for too long refuse its producer just as if another instance had taken
+    /// over: then the job may begin again.
+    pub fn explain(&self, error: Error) -> Error {
+        match &self.0 {
+            Some(transaction) if error.is_last() => transaction.explain(error),
+            _ => error,
+        }
     }
 
     /// The brokers; `None` if no sink is exactly-once.

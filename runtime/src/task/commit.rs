@@ -95,6 +95,11 @@ impl Committer {
         Self { recorder: Some(Box::new(recorder)), running: None }
     }
 
+    /// Counts the starts of the job.
+    pub fn generation(&self) -> u64 {
+        self.record.generation
+    }
+
     /// The job's state is kept: operators take note of what changes.
     pub fn keeps_state(&self) -> bool {
         self.recorder.as_ref().is_some_and(|r| r.checkpoints.is_some())

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sluice_batch::{ErrorKind, EvalContext, Result};
-use sluice_connect::{Malformed, ScanRequest, Share, Source, SourceEvent};
+use sluice_connect::{Malformed, ScanRequest, Share, Source, SourceEvent, Transactions};
 use sluice_operators::memory::Memory;
 use sluice_plan::{Graph, NodeKind};
 use sluice_state::{Savepoint, storage};
@@ -122,11 +122,10 @@ pub fn run(
 ) -> Result<Ended> {
     let mut restarts = Restarts::new(options.restart.clone());
     let mut client = Some(client);
-    let mut started = None;
+    let mut life = Life::default();
     loop {
         let client = client.take().unwrap_or_else(|| Box::new(NoClient));
-        let attempt = if options.parallelism > 1 { parallel::run } else { alone };
-        let ended = attempt(graph, options, client, clock, stop, stats, &mut started).map_err(|e| options.secrets.masked_error(e));
+        let ended = attempt(graph, options, client, clock, stop, stats, &mut life).map_err(|e| options.secrets.masked_error(e));
         let error = match ended {
             Err(error) if error.kind() == ErrorKind::Runtime && !stop.load(Ordering::Relaxed) => error,
             ended => return ended,
@@ -151,9 +150,34 @@ pub fn run(
     }
 }
 
-/// One task, from opening to the end or to the first failure.
-///
-/// `started`: when the job first ran.
+/// What a job remembers from one attempt to the next.
+#[derive(Default)]
+struct Life {
+    /// When it first ran.
+    started: Option<Instant>,
+    /// Of its last attempt; 0: there was none.
+    generation: u64,
+}
+
+/// From opening to the end or to the first failure.
+fn attempt(
+    graph: &Graph,
+    options: &JobOptions,
+    client: Box<dyn Client>,
+    clock: &dyn Clock,
+    stop: &AtomicBool,
+    stats: &Arc<Stats>,
+    life: &mut Life,
+) -> Result<Ended> {
+    stats.set_opening(true);
+    recover::check_not_replaced(graph, options, life.generation)?;
+    let transactions = recover::open_transactions(graph, options)?;
+    let run = if options.parallelism > 1 { parallel::run } else { alone };
+    run(graph, options, client, clock, stop, stats, &transactions, life).map_err(|e| transactions.explain(e))
+}
+
+/// One task.
+#[allow(clippy::too_many_arguments)]
 fn alone(
     graph: &Graph,
     options: &JobOptions,
@@ -161,17 +185,17 @@ fn alone(
     clock: &dyn Clock,
     stop: &AtomicBool,
     stats: &Arc<Stats>,
-    started: &mut Option<Instant>,
+    transactions: &Transactions,
+    life: &mut Life,
 ) -> Result<Ended> {
-    stats.set_opening(true);
     let context = EvalContext { time_zone: options.time_zone, now: clock.now(), ..EvalContext::default() };
-    let transactions = recover::open_transactions(graph, options)?;
-    let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), &transactions, &|_| true)?;
+    let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), transactions, &|_| true)?;
     let memory = options.memory();
     pipeline.set_memory(&memory);
-    let mut inputs = open_sources(graph, Share::ALL, recover::group(graph, options, &transactions), &mut pipeline)?;
+    let mut inputs = open_sources(graph, Share::ALL, recover::group(graph, options, transactions), &mut pipeline)?;
     let part = Part { pipeline: &mut pipeline, inputs: &mut inputs };
-    let (mut committer, restored) = recover::find(graph, options, &mut [part], &transactions, &stats.status)?;
+    let (mut committer, restored) = recover::find(graph, options, &mut [part], transactions, &stats.status)?;
+    life.generation = committer.generation();
     if let Some(state) = &restored {
         snapshot::give_back(graph, &mut pipeline, &mut inputs, state)?;
     }
@@ -183,7 +207,7 @@ fn alone(
     drop(restored);
     let mut end_time = options.savepoint_at_end.is_none();
     let mut draining: Option<Request> = None;
-    let started = *started.get_or_insert_with(Instant::now);
+    let started = *life.started.get_or_insert_with(Instant::now);
     let (mut committed, mut ticked, mut trim) = (Instant::now(), 0, memory::Trim::default());
     let ended = loop {
         if stop.load(Ordering::Relaxed) || options.duration.is_some_and(|d| started.elapsed() >= d) {

@@ -24,7 +24,7 @@ use super::pipeline::{Client, NoClient, Pipeline};
 use super::requests::Request;
 use super::stats::Stats;
 use super::status::Status;
-use super::{Ended, IDLE_POLL, Input, JobOptions, Part, TICK, commit_is_due, drain, handle, open_sources, recover, report, snapshot};
+use super::{Ended, IDLE_POLL, Input, JobOptions, Life, Part, TICK, commit_is_due, drain, handle, open_sources, recover, report, snapshot};
 
 /// How long a task with exchanges waits for news before it asks its sources again.
 const WAIT: Duration = Duration::from_millis(5);
@@ -63,6 +63,7 @@ struct Control {
 ///
 /// # Errors
 /// The first failure of a task; what was written before stays.
+#[allow(clippy::too_many_arguments)]
 pub fn run(
     graph: &Graph,
     options: &JobOptions,
@@ -70,12 +71,12 @@ pub fn run(
     clock: &dyn Clock,
     stop: &AtomicBool,
     stats: &Arc<Stats>,
-    started: &mut Option<Instant>,
+    transactions: &Transactions,
+    life: &mut Life,
 ) -> Result<Ended> {
     if options.parallelism > SHARDS as usize {
         return Err(Error::plan(format!("parallelism is at most {SHARDS}, not {}", options.parallelism)));
     }
-    stats.set_opening(true);
     // Those of a run before this one that could not open everything.
     stats.end_parts();
     let distributed = sluice_plan::distribute(graph);
@@ -86,7 +87,6 @@ pub fn run(
     let control = Arc::new(Control::default());
     let (to_coordinator, reports) = channel();
     let mut client = Some(client);
-    let transactions = recover::open_transactions(graph, options)?;
     let memory = options.memory();
     let (mut tasks, mut resume) = (vec![], vec![]);
     for index in 0..options.parallelism {
@@ -94,12 +94,13 @@ pub fn run(
         resume.push(sender);
         let link = Link { network: network.clone(), control: control.clone(), reports: to_coordinator.clone(), resumed };
         let client = client.take().unwrap_or_else(|| Box::new(NoClient));
-        let mut task = Task::open(graph, &distributed, options, index, client, clock, &stats.part(), &transactions, link)?;
+        let mut task = Task::open(graph, &distributed, options, index, client, clock, &stats.part(), transactions, link)?;
         task.pipeline.set_memory(&memory);
         tasks.push(task);
     }
-    let committer = restore(graph, &distributed, options, &mut tasks, &transactions, &stats.status)?;
-    let started = *started.get_or_insert_with(Instant::now);
+    let committer = restore(graph, &distributed, options, &mut tasks, transactions, &stats.status)?;
+    life.generation = committer.generation();
+    let started = *life.started.get_or_insert_with(Instant::now);
     stats.set_opening(false);
     let result = std::thread::scope(|scope| {
         for task in tasks {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use sluice_batch::{Error, Result, fail};
-use sluice_connect::{CommittedOffset, TableSpec, Transactions};
+use sluice_connect::{CommittedOffset, ScanRequest, TableSpec, Transactions};
 use sluice_operators::spec::OperatorSpec;
 use sluice_plan::{Graph, NodeKind};
 use sluice_state::checkpoints::{Checkpoints, Record};
@@ -21,6 +21,30 @@ use super::{JobOptions, Part};
 /// As [`Transactions::open`].
 pub fn open_transactions(graph: &Graph, options: &JobOptions) -> Result<Transactions> {
     Transactions::open(&sinks(graph), &options.name, options.commit_interval)
+}
+
+/// A job that begins again after a failure must not take over from an instance that has been started since. `generation`: of the attempt that
+/// failed; 0: there was none. Jobs without Kafka sources are not looked at.
+///
+/// # Errors
+/// If there is such an instance, or the brokers do not answer.
+pub fn check_not_replaced(graph: &Graph, options: &JobOptions, generation: u64) -> Result<()> {
+    if generation == 0 || !Transactions::are_used(&sinks(graph)) {
+        return Ok(());
+    }
+    for node in &graph.nodes {
+        let NodeKind::Source { table, request } = &node.kind else { continue };
+        let mut source = sluice_connect::open_source(table, &ScanRequest { group: Some(default_group(&options.name)), ..request.clone() })?;
+        if source.group().is_none() {
+            continue;
+        }
+        let records = source.committed()?;
+        let mut records = records.iter().filter_map(|c| serde_json::from_str::<Record>(&c.metadata).ok());
+        if records.any(|r| r.pipeline == options.name && r.generation > generation) {
+            return Err(sluice_connect::replaced("its commits are newer"));
+        }
+    }
+    Ok(())
 }
 
 /// The tables that a job writes.

@@ -2,7 +2,7 @@
 //! visible together.
 
 use std::ffi::CStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings as sys;
@@ -32,6 +32,8 @@ pub(crate) struct Transaction {
     /// Where a job without sources on this cluster keeps its commits.
     anchor: Option<String>,
     consumer: Properties,
+    /// When the open transaction was begun.
+    begun: Mutex<Instant>,
 }
 
 /// The brokers as a set: the order in which they are named says nothing.
@@ -115,7 +117,16 @@ impl Transaction {
         let client = Client::producer(first.producer.config(Role::Producer, &more)?, &first.servers)?;
         let anchor = exactly.iter().find_map(|(_, t)| t.topic().map(str::to_owned));
         let (servers, consumer) = (first.servers.clone(), first.consumer.clone());
-        let this = Self { client: Arc::new(client), servers, id, timeout, gate: Arc::default(), anchor, consumer };
+        let this = Self {
+            client: Arc::new(client),
+            servers,
+            id,
+            timeout,
+            gate: Arc::default(),
+            anchor,
+            consumer,
+            begun: Mutex::new(Instant::now()),
+        };
         this.init(first.patience)?;
         this.begin()?;
         Ok(Some(this))
@@ -140,6 +151,9 @@ impl Transaction {
     }
 
     fn begin(&self) -> Result<()> {
+        if let Ok(mut begun) = self.begun.lock() {
+            *begun = Instant::now();
+        }
         // SAFETY: the handle is valid.
         check(unsafe { sys::rd_kafka_begin_transaction(self.client.raw()) }).map_err(|f| self.failed("cannot begin a transaction", &f))
     }
@@ -201,6 +215,19 @@ impl Transaction {
                 Err(f) => return Err(self.failed(what, &f)),
             }
         }
+    }
+
+    /// What "fenced" means if the brokers have had reason to abort the transaction themselves: they count from its first record.
+    pub fn explain(&self, error: Error) -> Error {
+        let open = self.begun.lock().map(|b| b.elapsed()).unwrap_or_default();
+        if open < self.timeout {
+            return error;
+        }
+        let (open, timeout) = (open.as_millis(), self.timeout.as_millis());
+        Error::runtime(format!(
+            "the brokers have aborted the transaction (transactional.id '{}'): it was open for {open} ms, and 'transaction.timeout.ms' is {timeout}",
+            self.id
+        ))
     }
 
     fn failed(&self, what: &str, failure: &Failure) -> Error {
