@@ -1,6 +1,7 @@
 //! What jobs and savepoints hold, in the form in which [`sluice_state::compatibility`] compares them.
 
 use sluice_batch::{Error, Result};
+use sluice_connect::TableSpec;
 use sluice_plan::{Graph, NodeKind};
 use sluice_state::compatibility::{Member, Report, SOURCE, Verdict, compare};
 use sluice_state::manifest::Manifest;
@@ -50,12 +51,12 @@ pub fn adapt(graph: &Graph, savepoint: Savepoint, allow_lost: bool) -> Result<Sa
 fn source(identity: &str, table: &str, sinks: &[String], positions: &[(String, String)]) -> Member {
     let layout = Layout { meaning: format!("{SOURCE}{table}"), sinks: sinks.to_vec(), ..Layout::default() };
     let kind = format!("{SOURCE}{table}");
-    Member { identity: identity.to_owned(), kind, layout, rows: 1, positions: positions.to_vec(), upstream: vec![] }
+    Member { identity: identity.to_owned(), kind, layout, rows: 1, positions: positions.to_vec(), topics: vec![], upstream: vec![] }
 }
 
 fn operator(identity: &str, kind: &str, layout: &Layout, rows: u64) -> Member {
     let (identity, kind) = (identity.to_owned(), kind.to_owned());
-    Member { identity, kind, layout: layout.clone(), rows, positions: vec![], upstream: vec![] }
+    Member { identity, kind, layout: layout.clone(), rows, positions: vec![], topics: vec![], upstream: vec![] }
 }
 
 /// The sources and the operators with state of a savepoint.
@@ -71,6 +72,15 @@ fn members_of_manifest(manifest: &Manifest) -> Vec<Member> {
     sources.chain(manifest.operators.iter().map(|o| operator(&o.identity, &o.kind, &o.layout, rows(o)))).collect()
 }
 
+/// The Kafka topics that a table names.
+fn topics(table: &TableSpec) -> Vec<String> {
+    let option = |key: &str| table.options.iter().find(|o| o.key == key).map(|o| o.value.as_str()).unwrap_or_default();
+    if !matches!(option("connector"), "kafka" | "upsert-kafka") {
+        return vec![];
+    }
+    option("topic").split(';').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect()
+}
+
 /// Those of a job that is to run.
 pub fn members_of(graph: &Graph) -> Vec<Member> {
     let mut members: Vec<Member> = vec![];
@@ -82,13 +92,13 @@ pub fn members_of(graph: &Graph) -> Vec<Member> {
         upstream.sort_unstable();
         upstream.dedup();
         let table = match &node.kind {
-            NodeKind::Source { table, .. } => Some(table.name.as_str()),
-            NodeKind::Values { .. } => Some(VALUES),
+            NodeKind::Source { table, .. } => Some((table.name.as_str(), topics(table))),
+            NodeKind::Values { .. } => Some((VALUES, vec![])),
             _ => None,
         };
-        if let Some(table) = table {
+        if let Some((table, topics)) = table {
             upstream.push(members.len());
-            members.push(source(&properties.identity, table, &properties.sinks, &[]));
+            members.push(Member { topics, ..source(&properties.identity, table, &properties.sinks, &[]) });
         } else if let Some(layout) = sluice_plan::layout(graph, at) {
             let member = operator(&properties.identity, sluice_plan::name(&node.kind), &layout, 0);
             members.push(Member { upstream: upstream.clone(), ..member });

@@ -4,9 +4,18 @@ import json, os, re, subprocess, sys
 kit, engine, record, *options = sys.argv[1:]
 known = json.load(open(record)) if os.path.exists(record) else {}
 bad = False
-for suite in ("functions", "programs"):
+# These expect that seconds have passed between savepoint and restore (a TTL of 1 s, an interval join by PROCTIME): Flink's own test restores a
+# savepoint that was taken long ago, the kit restores at once. So they are run again with a pause before the restore.
+LATER = "^(GroupAggregate/agg-with-state-ttl-hint|IntervalJoin/interval-join-proc-time)$"
+later = os.path.join(os.path.dirname(os.path.abspath(__file__)), "later.sh")
+os.environ["SLUICE_ENGINE"] = engine
+for suite, cases, program, more in (
+    ("functions", "functions", engine, []),
+    ("programs", "programs", engine, []),
+    ("programs restored later", "programs", later, ["--filter", LATER]),
+):
     report = f"/tmp/sluice-conformance-{os.getpid()}.xml"
-    command = [sys.executable, f"{kit}/run", "--engine", engine, "--cases", f"{kit}/cases/{suite}.json", "--jobs", str(os.cpu_count()), "--junit", report]
+    command = [sys.executable, f"{kit}/run", "--engine", program, "--cases", f"{kit}/cases/{cases}.json", "--jobs", str(os.cpu_count()), "--junit", report, *more]
     out = subprocess.run(command, capture_output=True, text=True).stdout
     found = re.findall(r"^(\d+) passed, (\d+) failed", out, re.M)
     if not found:

@@ -1,6 +1,6 @@
 //! Whether the state of one job fits another: judged from the layouts alone, before anything is stopped or read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -54,6 +54,8 @@ pub struct Member {
     pub rows: u64,
     /// Of a source: where it goes on.
     pub positions: Vec<(String, String)>,
+    /// Of a source of the new job: the topics that it names. Its positions are `topic-partition` then.
+    pub topics: Vec<String>,
     /// Positions in the members of its job of the sources that it reads, directly or not.
     pub upstream: Vec<usize>,
 }
@@ -215,8 +217,24 @@ fn changes(old: &Layout, new: &Layout) -> Vec<String> {
     out
 }
 
+/// Partitions that the savepoint does not know are read from their start, as those that appear while a job runs (FLIP-288); positions of topics
+/// that are no longer read are of no use.
+fn topics(old: &Member, new: &Member, found: &mut Found) {
+    if new.topics.is_empty() || old.positions.is_empty() {
+        return;
+    }
+    let before: BTreeSet<&str> = old.positions.iter().filter_map(|(name, _)| Some(name.rsplit_once('-')?.0)).collect();
+    for topic in new.topics.iter().filter(|t| !before.contains(t.as_str())) {
+        found.add(Verdict::Partial, format!("the savepoint has no position in topic '{topic}': it is read from its start"));
+    }
+    for topic in before.iter().filter(|t| !new.topics.iter().any(|n| n == *t)) {
+        found.add(Verdict::Partial, format!("topic '{topic}' is not read any more"));
+    }
+}
+
 fn kept(old: &Member, new: &Member) -> Judgement {
     let mut found = Found::default();
+    topics(old, new, &mut found);
     // What has no layout was written by the same job: commits.
     if old.rows > 0 && !old.layout.meaning.is_empty() {
         changes(&old.layout, &new.layout).into_iter().for_each(|c| found.refuse(c));
@@ -348,4 +366,41 @@ fn contains(wide: &SqlType, narrow: &SqlType) -> bool {
 /// Inside of collections nothing is converted.
 fn same_arrow(a: &SqlType, b: &SqlType) -> bool {
     a.to_arrow() == b.to_arrow()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(positions: &[&str], topics: &[&str]) -> Member {
+        Member {
+            identity: "Source-1".into(),
+            kind: format!("{SOURCE}t"),
+            layout: Layout { meaning: format!("{SOURCE}t"), ..Layout::default() },
+            rows: 1,
+            positions: positions.iter().map(|p| ((*p).to_owned(), "7".to_owned())).collect(),
+            topics: topics.iter().map(|t| (*t).to_owned()).collect(),
+            upstream: vec![],
+        }
+    }
+
+    #[test]
+    fn other_topics_are_said() {
+        for (before, now, verdict, reasons) in [
+            (&["a-0", "a-1"][..], &["a"][..], Verdict::Compatible, ""),
+            (&["my-topic-0"], &["my-topic"], Verdict::Compatible, ""),
+            (&["a-0"], &["b"], Verdict::Partial, "no position in topic 'b': it is read from its start; topic 'a' is not read any more"),
+            (&["a-0"], &["a", "b"], Verdict::Partial, "no position in topic 'b': it is read from its start"),
+            (&["a-0", "b-0"], &["b"], Verdict::Partial, "topic 'a' is not read any more"),
+            // A topic that was not there yet, and a pattern or a file: nothing is known.
+            (&[], &["b"], Verdict::Compatible, ""),
+            (&["1.json"], &[], Verdict::Compatible, ""),
+        ] {
+            let report = compare(&[source(before, &[])], &[source(&[], now)], false);
+            let said = report.operators[0].reasons.join("; ");
+            assert_eq!(report.verdict, verdict, "{before:?} {now:?}");
+            assert!(said.ends_with(reasons) && said.is_empty() == reasons.is_empty(), "{before:?} {now:?}: {said}");
+            assert_eq!(report.operators[0].fate, Fate::Kept);
+        }
+    }
 }

@@ -185,6 +185,35 @@ const FIXTURES: &[(&str, Job)] = &[
         ),
     ),
     ("intersect", job(&[("o", "id STRING")], "INSERT INTO o SELECT user_id FROM orders INTERSECT SELECT id FROM users;")),
+    (
+        "changelog-normalize",
+        job(&[("o", "kind STRING, price INT")], "INSERT INTO o SELECT kind, price FROM prices WHERE price > 1;"),
+    ),
+    (
+        "upsert-materialize",
+        job(
+            &[("o", "kind STRING, total INT, PRIMARY KEY (kind) NOT ENFORCED")],
+            "SET 'table.exec.sink.require-on-conflict' = 'false';
+             INSERT INTO o SELECT LAST_VALUE(kind), SUM(price) FROM orders GROUP BY user_id;",
+        ),
+    ),
+    (
+        "lateral-snapshot-join",
+        job(
+            &[("o", "user_id STRING, price INT, p INT")],
+            "SET 'table.local-time-zone' = 'UTC';
+             INSERT INTO o SELECT o.user_id, o.price, s.price FROM orders AS o
+             JOIN LATERAL TABLE(SNAPSHOT(input => TABLE prices, load_completed_condition => 'user_time',
+             load_completed_time => CAST(TIMESTAMP '2024-01-01 00:00:30' AS TIMESTAMP_LTZ(3)))) AS s ON o.kind = s.kind;",
+        ),
+    ),
+    (
+        "sort",
+        job(
+            &[("o", "user_id STRING, price INT")],
+            "INSERT INTO o SELECT user_id, price FROM orders ORDER BY price;",
+        ),
+    ),
     ("order-by-time", job(&[("o", "user_id STRING, price INT")], "INSERT INTO o SELECT user_id, price FROM orders ORDER BY ts;")),
 ];
 

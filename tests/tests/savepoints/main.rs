@@ -25,6 +25,14 @@ const MORE_ORDERS: &str = r#"{"user_id":"u2","price":20,"kind":"b","ts":"2024-01
 "#;
 const FIRST_USERS: &str = "{\"id\":\"u1\",\"name\":\"Ann\",\"city\":\"Oslo\"}\n{\"id\":\"u2\",\"name\":\"Bob\",\"city\":\"Rome\"}\n";
 const MORE_USERS: &str = "{\"id\":\"u3\",\"name\":\"Cid\",\"city\":\"Bern\"}\n";
+/// Changes of a table with a key, as an upsert source has them.
+const FIRST_PRICES: &str = r#"{"op":"+U","data":{"kind":"a","price":1,"ts":"2024-01-01 00:00:01"}}
+{"op":"+U","data":{"kind":"b","price":2,"ts":"2024-01-01 00:00:02"}}
+{"op":"+U","data":{"kind":"a","price":3,"ts":"2024-01-01 00:00:03"}}
+"#;
+const MORE_PRICES: &str = r#"{"op":"+U","data":{"kind":"a","price":4,"ts":"2024-01-01 00:01:04"}}
+{"op":"-D","data":{"kind":"b","price":2,"ts":"2024-01-01 00:01:05"}}
+"#;
 
 /// A job: declarations of sinks as (name, columns), and statements.
 #[derive(Clone, Copy)]
@@ -47,7 +55,7 @@ struct Lab {
 impl Lab {
     fn new() -> Self {
         let lab = Self { dir: tempfile::tempdir().unwrap(), runs: std::cell::Cell::new(0) };
-        for (folder, text) in [("orders", FIRST_ORDERS), ("users", FIRST_USERS)] {
+        for (folder, text) in [("orders", FIRST_ORDERS), ("users", FIRST_USERS), ("prices", FIRST_PRICES)] {
             std::fs::create_dir(lab.path(folder)).unwrap();
             std::fs::write(lab.path(folder).join("1.json"), text).unwrap();
         }
@@ -59,7 +67,7 @@ impl Lab {
     }
 
     fn more_input(&self) {
-        for (folder, text) in [("orders", MORE_ORDERS), ("users", MORE_USERS)] {
+        for (folder, text) in [("orders", MORE_ORDERS), ("users", MORE_USERS), ("prices", MORE_PRICES)] {
             std::fs::write(self.path(folder).join("2.json"), text).unwrap();
         }
     }
@@ -77,6 +85,8 @@ impl Lab {
         };
         table("orders", job.orders, self.path("orders"), "json");
         table("users", "id STRING, name STRING, city STRING", self.path("users"), "json");
+        let prices = "kind STRING, price INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts, PRIMARY KEY (kind) NOT ENFORCED";
+        table("prices", prices, self.path("prices"), "changelog-json', 'changelog-json.changelog-mode'='upsert");
         for (name, columns) in job.sinks {
             table(name, columns, self.path(&format!("out-{run}-{name}")), "changelog-json");
         }

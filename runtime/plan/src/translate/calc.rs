@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use sluice_batch::{Batch, EvalContext, Expr, Result};
+use sluice_batch::{Batch, EvalContext, Expr, ExprKind, Result};
 use sluice_operators::spec::OperatorSpec;
 use sluice_sql::relation::{ColumnDef, Rel};
 
@@ -120,13 +120,13 @@ impl Planner<'_> {
         })
     }
 
-    /// A filter right above a ChangelogNormalize goes into it: rows that do not pass are no state
+    /// A filter right above a ChangelogNormalize, also one of the watermark, goes into it: rows that do not pass are no state
     /// (Flink: `PushFilterPastChangelogNormalizeRule`).
     fn filter_into_normalize(&mut self, node: usize, filter: Option<Expr>) -> (usize, Option<Expr>) {
         let Some(filter) = filter else { return (node, None) };
         let below = self.node(node);
         match &below.kind {
-            NodeKind::Operator(OperatorSpec::ChangelogNormalize(spec)) if filter.is_deterministic() => {
+            NodeKind::Operator(OperatorSpec::ChangelogNormalize(spec)) if is_stable(&filter) => {
                 let mut spec = spec.clone();
                 spec.filter = conjunction(spec.filter.iter().cloned().chain([filter]).collect());
                 let changed = PNode { kind: NodeKind::Operator(OperatorSpec::ChangelogNormalize(spec)), ..below.clone() };
@@ -194,6 +194,17 @@ impl Planner<'_> {
 }
 
 /// Rows of constant expressions as a batch.
+/// Equal for a row wherever in the operator it is evaluated.
+fn is_stable(filter: &Expr) -> bool {
+    let mut stable = true;
+    filter.walk(&mut |e| {
+        if let ExprKind::Call { function, .. } = &e.kind {
+            stable &= function.deterministic() || function.name() == "CURRENT_WATERMARK";
+        }
+    });
+    stable
+}
+
 fn constant_batch(rows: &[Vec<Expr>], types: &[sluice_batch::SqlType], time_zone: chrono_tz::Tz) -> Result<Batch> {
     let context = EvalContext { time_zone, ..EvalContext::default() };
     let one = Batch::new(vec![], 1);
