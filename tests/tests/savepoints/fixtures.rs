@@ -185,10 +185,7 @@ const FIXTURES: &[(&str, Job)] = &[
         ),
     ),
     ("intersect", job(&[("o", "id STRING")], "INSERT INTO o SELECT user_id FROM orders INTERSECT SELECT id FROM users;")),
-    (
-        "changelog-normalize",
-        job(&[("o", "kind STRING, price INT")], "INSERT INTO o SELECT kind, price FROM prices WHERE price > 1;"),
-    ),
+    ("changelog-normalize", job(&[("o", "kind STRING, price INT")], "INSERT INTO o SELECT kind, price FROM prices WHERE price > 1;")),
     (
         "upsert-materialize",
         job(
@@ -207,13 +204,7 @@ const FIXTURES: &[(&str, Job)] = &[
              load_completed_time => CAST(TIMESTAMP '2024-01-01 00:00:30' AS TIMESTAMP_LTZ(3)))) AS s ON o.kind = s.kind;",
         ),
     ),
-    (
-        "sort",
-        job(
-            &[("o", "user_id STRING, price INT")],
-            "INSERT INTO o SELECT user_id, price FROM orders ORDER BY price;",
-        ),
-    ),
+    ("sort", job(&[("o", "user_id STRING, price INT")], "INSERT INTO o SELECT user_id, price FROM orders ORDER BY price;")),
     ("order-by-time", job(&[("o", "user_id STRING, price INT")], "INSERT INTO o SELECT user_id, price FROM orders ORDER BY ts;")),
 ];
 
