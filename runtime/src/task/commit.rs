@@ -76,6 +76,7 @@ pub struct Committer {
     /// `None` while a cut is under way.
     recorder: Option<Box<Recorder>>,
     running: Option<Running>,
+    generation: u64,
 }
 
 struct Running {
@@ -92,12 +93,12 @@ pub fn default_group(pipeline: &str) -> String {
 
 impl Committer {
     pub(super) fn new(recorder: Recorder) -> Self {
-        Self { recorder: Some(Box::new(recorder)), running: None }
+        Self { generation: recorder.record.generation, recorder: Some(Box::new(recorder)), running: None }
     }
 
     /// Counts the starts of the job.
     pub fn generation(&self) -> u64 {
-        self.record.generation
+        self.generation
     }
 
     /// The job's state is kept: operators take note of what changes.

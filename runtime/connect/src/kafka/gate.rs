@@ -1,7 +1,8 @@
 //! What may be sent now, and what waits for a commit.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use sluice_batch::Result;
 
@@ -19,6 +20,8 @@ const FAILED: u8 = 2;
 pub(crate) struct Gate {
     state: AtomicU8,
     dirty: AtomicBool,
+    /// When there was something to send first since it was closed last.
+    since: Mutex<Option<Instant>>,
 }
 
 impl Gate {
@@ -35,6 +38,25 @@ impl Gate {
     pub fn mark(&self) {
         if !self.dirty.load(Ordering::Relaxed) {
             self.dirty.store(true, Ordering::Relaxed);
+            self.set_since(Some(Instant::now()));
+        }
+    }
+
+    fn set_since(&self, at: Option<Instant>) {
+        if let Ok(mut since) = self.since.lock() {
+            *since = at;
+        }
+    }
+
+    /// How long the transaction has had records. The time goes on while it is committed, and begins anew with the first record behind that.
+    pub fn open_for(&self) -> Duration {
+        self.since.lock().ok().and_then(|s| *s).map(|s| s.elapsed()).unwrap_or_default()
+    }
+
+    /// The transaction is committed, and nothing is in the next one.
+    pub fn committed(&self) {
+        if !self.is_dirty() {
+            self.set_since(None);
         }
     }
 

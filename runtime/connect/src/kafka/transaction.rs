@@ -2,7 +2,7 @@
 //! visible together.
 
 use std::ffi::CStr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings as sys;
@@ -32,8 +32,6 @@ pub(crate) struct Transaction {
     /// Where a job without sources on this cluster keeps its commits.
     anchor: Option<String>,
     consumer: Properties,
-    /// When the open transaction was begun.
-    begun: Mutex<Instant>,
 }
 
 /// The brokers as a set: the order in which they are named says nothing.
@@ -117,16 +115,7 @@ impl Transaction {
         let client = Client::producer(first.producer.config(Role::Producer, &more)?, &first.servers)?;
         let anchor = exactly.iter().find_map(|(_, t)| t.topic().map(str::to_owned));
         let (servers, consumer) = (first.servers.clone(), first.consumer.clone());
-        let this = Self {
-            client: Arc::new(client),
-            servers,
-            id,
-            timeout,
-            gate: Arc::default(),
-            anchor,
-            consumer,
-            begun: Mutex::new(Instant::now()),
-        };
+        let this = Self { client: Arc::new(client), servers, id, timeout, gate: Arc::default(), anchor, consumer };
         this.init(first.patience)?;
         this.begin()?;
         Ok(Some(this))
@@ -151,9 +140,6 @@ impl Transaction {
     }
 
     fn begin(&self) -> Result<()> {
-        if let Ok(mut begun) = self.begun.lock() {
-            *begun = Instant::now();
-        }
         // SAFETY: the handle is valid.
         check(unsafe { sys::rd_kafka_begin_transaction(self.client.raw()) }).map_err(|f| self.failed("cannot begin a transaction", &f))
     }
@@ -171,6 +157,7 @@ impl Transaction {
             }
             return Err(error);
         }
+        self.gate.committed();
         self.begin()?;
         self.gate.open();
         Ok(())
@@ -219,7 +206,7 @@ impl Transaction {
 
     /// What "fenced" means if the brokers have had reason to abort the transaction themselves: they count from its first record.
     pub fn explain(&self, error: Error) -> Error {
-        let open = self.begun.lock().map(|b| b.elapsed()).unwrap_or_default();
+        let open = self.gate.open_for();
         if open < self.timeout {
             return error;
         }
