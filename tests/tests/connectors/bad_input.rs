@@ -31,7 +31,7 @@ pub fn malformed_records_name_their_place_or_go_to_the_dead_letters() {
     spec.options.push(option("scan.dead-letter-topic", &dead));
     let mut source = open_source(&spec, &bounded(&spec)).unwrap();
     assert_eq!(read(source.as_mut(), usize::MAX).unwrap(), ["+I 1", "+I 3"]);
-    source.commit().unwrap();
+    commit(source.as_mut());
     assert_eq!(read_all(&table("kafka", &dead, &[EARLIEST, ("format", "raw")], &[("v", string())])), ["+I {broken"]);
 }
 
@@ -54,7 +54,7 @@ pub fn malformed_keys_are_malformed_records() {
     let mut source = open_source(&spec, &bounded(&spec)).unwrap();
     assert_eq!(read(source.as_mut(), usize::MAX).unwrap(), ["+I 1 1", "+I 3 3"]);
     assert_eq!(source.malformed().dead_letters, 1);
-    source.commit().unwrap();
+    commit(source.as_mut());
     assert_eq!(read_all(&raw(&dead, &[EARLIEST])), [r#"+I {"n":2}"#]);
 }
 

@@ -148,6 +148,13 @@ fn read_all(table: &TableSpec) -> Vec<String> {
     read(open_source(table, &bounded(table)).unwrap().as_mut(), usize::MAX).unwrap()
 }
 
+/// Commits where the source stands.
+fn commit(source: &mut dyn Source) {
+    if let Some(later) = source.commit().unwrap() {
+        later().unwrap();
+    }
+}
+
 fn ints(values: &[Option<i32>]) -> ArrayRef {
     Arc::new(Int32Array::from(values.to_vec()))
 }

@@ -80,7 +80,7 @@ pub fn startup_and_bounded_modes() {
     let spec = table("kafka", &topic, &reset, &[("v", string())]);
     let mut source = open_source(&spec, &bounded(&spec)).unwrap();
     assert_eq!(read(source.as_mut(), usize::MAX).unwrap().len(), 5);
-    source.commit().unwrap();
+    commit(source.as_mut());
     drop(source);
     produce(&topic, &[Some("6")]);
     let spec = table("kafka", &topic, &grouped, &[("v", string())]);
@@ -145,7 +145,7 @@ pub fn offsets_of_several_partitions() {
     let spec = raw(&topic, &[EARLIEST, group, ("scan.bounded.mode", "timestamp"), ("scan.bounded.timestamp-millis", "3000")]);
     let mut source = open_source(&spec, &request(&spec)).unwrap();
     assert_eq!(sorted(read(source.as_mut(), usize::MAX).unwrap()), "a1 a2 b1 b2 c1 c2");
-    source.commit().unwrap();
+    commit(source.as_mut());
     drop(source);
     assert_eq!(with(&[group]), "a3 b3 c3");
     assert_eq!(with(&[group, specific, at]), "a3 b3 c2 c3");

@@ -193,7 +193,6 @@ impl Planner<'_> {
     }
 }
 
-/// Rows of constant expressions as a batch.
 /// Equal for a row wherever in the operator it is evaluated.
 fn is_stable(filter: &Expr) -> bool {
     let mut stable = true;
@@ -205,6 +204,7 @@ fn is_stable(filter: &Expr) -> bool {
     stable
 }
 
+/// Rows of constant expressions as a batch.
 fn constant_batch(rows: &[Vec<Expr>], types: &[sluice_batch::SqlType], time_zone: chrono_tz::Tz) -> Result<Batch> {
     let context = EvalContext { time_zone, ..EvalContext::default() };
     let one = Batch::new(vec![], 1);
