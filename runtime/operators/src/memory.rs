@@ -9,7 +9,7 @@ use sluice_batch::Result;
 use crate::store::{Store, Table};
 
 /// What the store keeps in memory of what it reads: a part of the budget, within these bounds.
-const CACHE: std::ops::RangeInclusive<usize> = 1 << 20..=64 << 20;
+const CACHE: std::ops::RangeInclusive<usize> = 2 << 20..=64 << 20;
 
 /// The budget of one job. Clones are of the same.
 #[derive(Clone)]

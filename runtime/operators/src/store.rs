@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use fjall::config::PartitioningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use sluice_batch::{Error, Result};
 
@@ -68,7 +69,12 @@ impl Store {
         opened.tables += 1;
         let name = format!("t{}", opened.tables);
         let database = opened.database.as_ref().ok_or_else(|| Error::runtime("the state store is closed"))?;
-        let keyspace = database.keyspace(&name, KeyspaceCreateOptions::default).map_err(|e| failed(&opened.path, &e))?;
+        // In parts, so that a read does not need the whole filter of a run, which may be larger than the cache.
+        let options = || {
+            let parts = PartitioningPolicy::all(true);
+            KeyspaceCreateOptions::default().filter_block_partitioning_policy(parts.clone()).index_block_partitioning_policy(parts)
+        };
+        let keyspace = database.keyspace(&name, options).map_err(|e| failed(&opened.path, &e))?;
         Ok(Table { keyspace, path: opened.path.clone(), _store: self.clone() })
     }
 
