@@ -102,15 +102,15 @@ impl Running {
         content(&self.to).values().map(Vec::len).sum()
     }
 
-    /// Rows come, 500 at a time, while `disturb` goes on; answers how many there are.
+    /// Rows come, 1000 at a time, while `disturb` goes on.
     fn feed_while(&mut self, disturb: impl FnOnce(&Run)) {
-        const PART: i64 = 500;
+        const PART: i64 = 1000;
         self.input.fill(0..PART);
         self.wait_for("the first commit", |this| this.rows() > 0);
         std::thread::scope(|scope| {
             let input = &self.input;
             let feeder = scope.spawn(move || {
-                for part in 1..30 {
+                for part in 1..15 {
                     input.fill(part * PART..(part + 1) * PART);
                     sleep(Duration::from_millis(100));
                 }

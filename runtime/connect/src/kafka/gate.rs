@@ -20,7 +20,7 @@ const FAILED: u8 = 2;
 pub(crate) struct Gate {
     state: AtomicU8,
     dirty: AtomicBool,
-    /// When there was something to send first since it was closed last.
+    /// When the open transaction got its first record.
     since: Mutex<Option<Instant>>,
 }
 
@@ -38,25 +38,22 @@ impl Gate {
     pub fn mark(&self) {
         if !self.dirty.load(Ordering::Relaxed) {
             self.dirty.store(true, Ordering::Relaxed);
-            self.set_since(Some(Instant::now()));
+            // What waits behind a commit does not make the transaction that is committed younger.
+            if let Ok(mut since) = self.since.lock() {
+                since.get_or_insert_with(Instant::now);
+            }
         }
     }
 
-    fn set_since(&self, at: Option<Instant>) {
-        if let Ok(mut since) = self.since.lock() {
-            *since = at;
-        }
-    }
-
-    /// How long the transaction has had records. The time goes on while it is committed, and begins anew with the first record behind that.
+    /// How long the transaction has had records, also while it is committed.
     pub fn open_for(&self) -> Duration {
         self.since.lock().ok().and_then(|s| *s).map(|s| s.elapsed()).unwrap_or_default()
     }
 
-    /// The transaction is committed, and nothing is in the next one.
+    /// The transaction is committed. What waits is sent now.
     pub fn committed(&self) {
-        if !self.is_dirty() {
-            self.set_since(None);
+        if let Ok(mut since) = self.since.lock() {
+            *since = self.is_dirty().then(Instant::now);
         }
     }
 
@@ -161,6 +158,23 @@ impl Held {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_transaction_is_as_old_as_its_first_record() {
+        let gate = Gate::default();
+        assert_eq!(gate.open_for(), Duration::ZERO);
+        gate.mark();
+        std::thread::sleep(Duration::from_millis(20));
+        gate.close();
+        // Waits behind the commit.
+        gate.mark();
+        assert!(gate.open_for() >= Duration::from_millis(20));
+        gate.committed();
+        assert!(gate.open_for() < Duration::from_millis(20));
+        gate.close();
+        gate.committed();
+        assert_eq!(gate.open_for(), Duration::ZERO);
+    }
 
     #[test]
     fn what_waits_is_given_as_it_was() {
