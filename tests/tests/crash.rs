@@ -25,11 +25,11 @@ const POINTS: &[&str] = &[
     "sinks-flushed",
     "state-half-written:2",
     "state-written",
-    "state-written:4",
-    "outputs-flushed:3",
+    "state-written:2",
+    "outputs-flushed:2",
     "offsets-sent:2",
     "committed",
-    "committed:3",
+    "committed:2",
     "cleaned:2",
     "base-merged",
 ];
@@ -77,7 +77,7 @@ fn at_each_step(job: &Job) {
         let sql = script(job, &to, "exactly-once", &[("execution.checkpointing.dir", &dir)]);
         // Steps of recovery: it dies in the start after a first death.
         let deaths: &[&str] = match *point {
-            "transactions-begun" | "state-loaded" => &["committed:3", point],
+            "transactions-begun" | "state-loaded" => &["committed:2", point],
             _ => &[point],
         };
         for death in deaths {
@@ -349,7 +349,7 @@ fn files_to_files() {
 fn at_least_once() {
     let job = &JOBS[0];
     let wanted = reference(job);
-    for point in ["sinks-flushed:3", "state-written:4", "committed:3", "cleaned:3"] {
+    for point in ["sinks-flushed:2", "state-written:2", "committed:2", "cleaned:2"] {
         let (to, state) = (created("at-least-once"), TempDir::new().unwrap());
         let dir = state.path().display().to_string();
         let sql = script(job, &to, "at-least-once", &[("execution.checkpointing.dir", &dir)]);
