@@ -39,8 +39,8 @@ unit:            ## unit tests
 golden:          ## Flink's answers, on real Kafka and a real registry
 	cargo build -p sluice && cargo test -p sluice-tests
 
-crash:           ## kills jobs 100 times each, at every step and at random, on real Kafka
-	cargo build -p sluice && SLUICE_CRASHES=100 cargo test -p sluice-tests --test crash
+crash:           ## kills jobs 100 times each, at every step and at random, and all faults with all jobs, on real Kafka
+	cargo build -p sluice && SLUICE_CRASHES=100 cargo test -p sluice-tests --test crash --test faults
 
 conformance:     ## Flink's own test programs, if ../shared is there
 	@tests/conformance/run.sh $(SHARED)
