@@ -46,6 +46,10 @@ impl Store {
     /// Deletes what processes left behind that were killed.
     pub fn clean(&self) {
         let folder = self.directory.join(FOLDER);
+        // A job that may never need a store makes nothing.
+        if !folder.exists() {
+            return;
+        }
         if let Ok(guard) = exclusive(&folder) {
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 let abandoned = File::open(entry.path().join(LOCK)).is_ok_and(|f| f.try_lock().is_ok());
