@@ -65,7 +65,8 @@ setup_test() {
   fi
   if [ ! -f "$cache/duckdb-$duckdb/.complete" ]; then
     say "installing DuckDB $duckdb from PyPI, which reads savepoints in a test"
-    python3 -m venv "$cache/duckdb-$duckdb" || { echo "error: python3 has no venv; install it with: apt-get install python3-venv" >&2; exit 1; }
+    python3 -c 'import ensurepip' 2>/dev/null || apt_packages python3-venv
+    python3 -m venv "$cache/duckdb-$duckdb"
     "$cache/duckdb-$duckdb/bin/pip" install -q --disable-pip-version-check "duckdb==$duckdb"
     touch "$cache/duckdb-$duckdb/.complete"
   fi

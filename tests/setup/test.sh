@@ -22,12 +22,25 @@ stage() { # NAME COMMAND…
   return "$status"
 }
 
+# All tests that start services: the goldens, which compute, beside the others, which mostly wait for crashes and time-outs.
+services() {
+  local others=() f name goldens
+  for f in tests/tests/*; do name=$(basename "$f" .rs); [ "$name" = golden ] || others+=(--test "$name"); done
+  cargo test -p sluice-tests --no-run || return
+  cargo test -p sluice-tests --test golden >"$log/golden" 2>&1 & goldens=$!
+  local bad=0
+  cargo test -p sluice-tests --no-fail-fast --lib --bins "${others[@]}" || bad=1
+  wait "$goldens" || bad=1
+  cat "$log/golden"
+  return "$bad"
+}
+
 stage setup tests/setup/setup.sh test || { echo "$passed passed, $failed failed"; exit 1; }
 stage fmt cargo fmt --all --check
 stage clippy cargo clippy --workspace --all-targets -- -D warnings
 stage build cargo build -p sluice && {
   stage unit cargo test --workspace --exclude sluice-tests --no-fail-fast
-  stage golden cargo test -p sluice-tests --no-fail-fast
+  stage services services
   [ -d "${SHARED:-../shared}/conformance" ] && stage conformance tests/conformance/run.sh "${SHARED:-../shared}"
 }
 echo "== all stages: $SECONDS s"

@@ -356,7 +356,7 @@ fn metric(address: &str, name: &str) -> Option<f64> {
 fn health_and_metrics() {
     let (from, to) = (topic("metrics", 2), topic("metrics-out", 1));
     // The window of second 10 closes at the watermark 20 s; then a row of second 11 is late.
-    let rows = [10, 12, 21, 11].map(|s| format!(r#"{{"k":"a","t":"1970-01-01 00:00:{s}"}}"#));
+    let [rows @ .., late] = [10, 12, 21, 11].map(|s| format!(r#"{{"k":"a","t":"1970-01-01 00:00:{s}"}}"#));
     produce(&from, &rows.each_ref().map(String::as_str));
     let columns = "k STRING, t TIMESTAMP(3), WATERMARK FOR t AS t";
     // The other partition has nothing and holds time back until it is idle.
@@ -372,12 +372,11 @@ fn health_and_metrics() {
     wait_until("the window", SOON, || metric(&http, "sluice_rows_out_total") == Some(1.0));
     let idle = |partition: i32| format!("sluice_source_idle{{split=\"{from}-{partition}\"}}");
     wait_until("idleness", SOON, || metric(&http, &idle(0)) == Some(1.0) && metric(&http, &idle(1)) == Some(1.0));
-    // All four rows were there before time moved on, so none was late. This one is.
     assert_eq!(metric(&http, "sluice_late_rows_total"), Some(0.0));
-    produce(&from, &[&rows[3]]);
+    produce(&from, &[&late]);
     wait_until("the late row", SOON, || metric(&http, "sluice_late_rows_total") == Some(1.0));
     for (name, value) in [
-        ("sluice_rows_in_total", 5.0),
+        ("sluice_rows_in_total", 4.0),
         ("sluice_rows_out_total", 1.0),
         ("sluice_records_skipped_total", 0.0),
         ("sluice_dead_letters_total", 0.0),
@@ -397,7 +396,7 @@ fn health_and_metrics() {
     assert!(metric(&http, "sluice_resident_memory_bytes").is_some_and(|n| n > 1e6));
     assert!(metric(&http, "sluice_state_bytes").is_some());
     lines(&job.stop(SOON));
-    assert_eq!(values(&to), [r#"{"k":"a","c":3}"#]);
+    assert_eq!(values(&to), [r#"{"k":"a","c":2}"#]);
 }
 
 fn skipped_and_dead_records_are_counted() {
