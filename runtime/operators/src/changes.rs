@@ -39,13 +39,22 @@ impl Tracker {
         }
     }
 
-    /// Keys that are gone and slots that have changed, each once, since the last call.
-    pub fn take(&mut self) -> (Vec<Box<[u8]>>, Vec<u32>) {
+    /// What has changed since the last call.
+    pub fn take(&mut self) -> Changed {
         let mut slots = std::mem::take(&mut self.slots);
         // One that was left and touched again is there twice: the flag falls at the first.
         slots.retain(|s| std::mem::take(&mut self.dirty[*s as usize]));
-        (std::mem::take(&mut self.gone), slots)
+        Changed { gone: std::mem::take(&mut self.gone), slots }
     }
+}
+
+/// What has changed, each once.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Keys that are gone. One may have come back: then its new slot is among the others.
+    pub gone: Vec<Box<[u8]>>,
+    /// Slots whose content may be another.
+    pub slots: Vec<u32>,
 }
 
 #[cfg(test)]
@@ -60,9 +69,9 @@ mod tests {
         t.touch(3);
         t.touch(5);
         t.leave(5);
-        assert_eq!(t.take(), (vec![(*b"three").into()], vec![3, 1]));
-        assert_eq!(t.take(), (vec![], vec![]));
+        assert_eq!(t.take(), Changed { gone: vec![(*b"three").into()], slots: vec![3, 1] });
+        assert_eq!(t.take(), Changed::default());
         t.touch(1);
-        assert_eq!(t.take().1, [1]);
+        assert_eq!(t.take().slots, [1]);
     }
 }

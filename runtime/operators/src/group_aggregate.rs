@@ -11,7 +11,7 @@ use crate::group_index::{GroupIndex, KeyMap};
 use crate::memory::{Memory, Share};
 use crate::rows::take;
 use crate::spec::GroupAggregateSpec;
-use crate::spill::{self, KeyedState, RESTORED};
+use crate::spill::{self, KeyedState};
 use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, take_i64};
 use crate::{Operator, Output};
 
@@ -376,23 +376,14 @@ impl Operator for GroupAggregate {
     }
 
     fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
-        let Some((gone, slots)) = self.index.map_mut().take_changes() else { return Ok(false) };
-        gone.into_iter().for_each(|key| out.delete("groups", key));
-        for slot in slots {
-            out.put_with("groups", self.index.map().key(slot), |value| self.encode_slot(slot, value));
-        }
-        Ok(true)
+        Ok(self.write_changes("groups", out))
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {
-        for (at, (key, value)) in input.rows("groups").enumerate() {
-            let (slot, _) = self.index.map_mut().insert(key);
-            self.decode_slot(slot, value)?;
-            if at % RESTORED == RESTORED - 1 {
-                KeyedState::make_room(self)?;
-            }
-        }
-        KeyedState::make_room(self)
+        self.read_rows(input.rows("groups"), |this, key, value| {
+            let (slot, _) = this.index.map_mut().insert(key);
+            this.decode_slot(slot, value)
+        })
     }
 }
 

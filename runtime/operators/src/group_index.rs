@@ -6,7 +6,7 @@ use arrow::array::ArrayRef;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use sluice_batch::{Batch, Result, SqlType};
 
-use crate::changes::Tracker;
+use crate::changes::{Changed, Tracker};
 use crate::rows::{EncodedRows, RowCodec};
 use crate::spill::Spill;
 
@@ -128,10 +128,8 @@ impl KeyMap {
         }
     }
 
-    /// Keys that were removed, and slots that may have changed, since the last call. `None` unless tracked.
-    ///
-    /// A removed key may have come back: then its new slot is among those that have changed.
-    pub fn take_changes(&mut self) -> Option<(Vec<Box<[u8]>>, Vec<u32>)> {
+    /// What has changed since the last call. `None` unless tracked.
+    pub fn take_changes(&mut self) -> Option<Changed> {
         self.tracker.as_mut().map(|t| t.take())
     }
 

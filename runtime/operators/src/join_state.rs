@@ -258,11 +258,8 @@ impl JoinState {
 
     /// Writes what has changed; `false` unless tracked.
     pub fn delta(&mut self, table: &'static str, out: &mut DeltaWriter) -> bool {
-        let Some((gone, slots)) = self.tracker.as_mut().map(|t| t.take()) else { return false };
-        gone.into_iter().for_each(|key| out.delete(table, key));
-        for slot in slots {
-            out.put_with(table, self.snapshot_key(slot), |value| self.encode(slot, value));
-        }
+        let Some(changed) = self.tracker.as_mut().map(|t| t.take()) else { return false };
+        out.rows(table, changed, |slot| self.snapshot_key(slot), |slot, value| self.encode(slot, value));
         true
     }
 

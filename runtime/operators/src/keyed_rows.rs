@@ -4,7 +4,7 @@ use sluice_batch::{Millis, Result};
 
 use crate::group_index::KeyMap;
 use crate::memory::{Memory, Share};
-use crate::spill::{self, KeyedState, RESTORED, is_over};
+use crate::spill::{self, KeyedState, is_over};
 use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, take_i64};
 
 #[derive(Default)]
@@ -128,23 +128,15 @@ impl KeyedRows {
 
     /// Writes what has changed; `false` unless tracked.
     pub fn delta(&mut self, table: &'static str, out: &mut DeltaWriter) -> bool {
-        let Some((gone, slots)) = self.keys.take_changes() else { return false };
-        gone.into_iter().for_each(|key| out.delete(table, key));
-        for slot in slots {
-            out.put_with(table, self.keys.key(slot), |value| self.encode_slot(slot, value));
-        }
-        true
+        self.write_changes(table, out)
     }
 
     pub fn restore(&mut self, table: &str, input: &SnapshotReader<'_>) -> Result<()> {
-        for (at, (key, mut value)) in input.rows(table).enumerate() {
+        self.read_rows(input.rows(table), |this, key, mut value| {
             let (tag, changed) = (take_i64(&mut value)?, take_i64(&mut value)?);
-            self.put(key, value, tag, changed);
-            if at % RESTORED == RESTORED - 1 {
-                self.make_room()?;
-            }
-        }
-        self.make_room()
+            this.put(key, value, tag, changed);
+            Ok(())
+        })
     }
 
     /// Keys, rows and tags, in no order; of those in memory.

@@ -194,12 +194,11 @@ impl Operator for SessionAggregate {
     }
 
     fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
-        let Some((gone, slots)) = self.sessions.keys.take_changes() else { return Ok(false) };
+        let Some(changed) = self.sessions.keys.take_changes() else { return Ok(false) };
         out.put("progress", vec![], self.progress.to_be_bytes());
-        gone.iter().for_each(|key| out.delete_prefix("sessions", prefix(key)));
-        for slot in slots {
+        out.clear("sessions", &self.sessions.keys, &changed);
+        for slot in changed.slots {
             let key = self.sessions.keys.key(slot);
-            out.delete_prefix("sessions", prefix(key));
             for session in self.sessions.of_key(slot) {
                 let (id, value) = self.encode(key, *session);
                 out.put("sessions", id, value);

@@ -6,7 +6,7 @@ use crate::group_index::KeyMap;
 use crate::memory::{Memory, Share};
 use crate::rows::{Changelog, RowCodec};
 use crate::spec::SetOperationSpec;
-use crate::spill::{self, KeyedState, RESTORED};
+use crate::spill::{self, KeyedState};
 use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, take_i64};
 use crate::{Operator, Output};
 
@@ -114,23 +114,14 @@ impl Operator for SetOperation {
     }
 
     fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
-        let Some((gone, slots)) = self.rows.take_changes() else { return Ok(false) };
-        gone.into_iter().for_each(|key| out.delete("rows", key));
-        for slot in slots {
-            out.put_with("rows", self.rows.key(slot), |value| self.encode_slot(slot, value));
-        }
-        Ok(true)
+        Ok(self.write_changes("rows", out))
     }
 
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {
-        for (at, (row, value)) in input.rows("rows").enumerate() {
-            let slot = self.slot(row);
-            self.decode_slot(slot, value)?;
-            if at % RESTORED == RESTORED - 1 {
-                KeyedState::make_room(self)?;
-            }
-        }
-        KeyedState::make_room(self)
+        self.read_rows(input.rows("rows"), |this, row, value| {
+            let slot = this.slot(row);
+            this.decode_slot(slot, value)
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use sluice_batch::{Millis, Result};
 
 use crate::group_index::KeyMap;
 use crate::memory::{Memory, Share};
+use crate::state::DeltaWriter;
 use crate::store::{LONGEST_KEY, Table, Value};
 
 /// In use.
@@ -147,6 +148,34 @@ pub trait KeyedState {
         let bytes = self.live_bytes() + self.keys().spill.as_ref().map_or(0, |s| s.gone.len() * 64);
         let Some(keep) = self.share().and_then(|s| s.set(bytes)) else { return Ok(()) };
         evict(self, bytes, keep)
+    }
+
+    /// Writes what has changed since the last call as rows of `table`, one a key; `false` unless changes are tracked.
+    fn write_changes(&mut self, table: &'static str, out: &mut DeltaWriter) -> bool
+    where
+        Self: Sized,
+    {
+        let Some(changed) = self.keys_mut().take_changes() else { return false };
+        out.rows(table, changed, |slot| self.keys().key(slot), |slot, value| self.encode_slot(slot, value));
+        true
+    }
+
+    /// Reads rows, each by `put`, and lets them go to the store where they are too many.
+    fn read_rows<'r>(
+        &mut self,
+        rows: impl Iterator<Item = (&'r [u8], &'r [u8])>,
+        mut put: impl FnMut(&mut Self, &'r [u8], &'r [u8]) -> Result<()>,
+    ) -> Result<()>
+    where
+        Self: Sized,
+    {
+        for (at, (key, value)) in rows.enumerate() {
+            put(self, key, value)?;
+            if at % RESTORED == RESTORED - 1 {
+                self.make_room()?;
+            }
+        }
+        self.make_room()
     }
 
     /// Begins to look through the store for what has expired.

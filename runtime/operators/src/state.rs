@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 
 use sluice_batch::{Error, EvalContext, Result};
 
+use crate::changes::Changed;
+use crate::group_index::KeyMap;
+
 /// Collects the tables of one operator.
 #[derive(Default)]
 pub struct SnapshotWriter {
@@ -55,6 +58,25 @@ impl DeltaWriter {
     /// Deletes all rows of `table` whose key begins with `prefix`.
     pub fn delete_prefix(&mut self, table: &'static str, prefix: impl AsRef<[u8]>) {
         self.tables.entry(table).or_default().push(ChangeKind::DeletePrefix, prefix.as_ref(), |_| ());
+    }
+
+    /// What has changed in a table of one row a slot, whose key and value are given.
+    pub fn rows<K: AsRef<[u8]>>(
+        &mut self,
+        table: &'static str,
+        changed: Changed,
+        key: impl Fn(u32) -> K,
+        encode: impl Fn(u32, &mut Vec<u8>),
+    ) {
+        changed.gone.into_iter().for_each(|key| self.delete(table, key));
+        changed.slots.into_iter().for_each(|slot| self.put_with(table, key(slot), |value| encode(slot, value)));
+    }
+
+    /// Deletes all rows of keys that have changed from a table of several rows a key, each behind its [`prefix`]. Those that are there
+    /// are to be put again: a key has few rows, or a change moves all of them.
+    pub fn clear(&mut self, table: &'static str, keys: &KeyMap, changed: &Changed) {
+        let there = changed.slots.iter().map(|slot| keys.key(*slot));
+        changed.gone.iter().map(|key| &**key).chain(there).for_each(|key| self.delete_prefix(table, prefix(key)));
     }
 
     pub fn into_tables(self) -> BTreeMap<&'static str, Changes> {

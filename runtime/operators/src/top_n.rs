@@ -423,14 +423,10 @@ impl Operator for TopN {
         self.map.track();
     }
 
-    /// A partition that has changed is written anew: it has few rows, or all of them move in rank.
     fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
-        let Some((gone, slots)) = self.map.take_changes() else { return Ok(false) };
-        gone.iter().for_each(|key| out.delete_prefix("rows", prefix(key)));
-        for slot in slots {
-            out.delete_prefix("rows", prefix(self.map.key(slot)));
-            self.encode(slot, |key, value| out.put("rows", key, value));
-        }
+        let Some(changed) = self.map.take_changes() else { return Ok(false) };
+        out.clear("rows", &self.map, &changed);
+        changed.slots.into_iter().for_each(|slot| self.encode(slot, |key, value| out.put("rows", key, value)));
         Ok(true)
     }
 

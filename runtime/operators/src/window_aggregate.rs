@@ -341,15 +341,12 @@ impl Operator for WindowAggregate {
     }
 
     fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
-        let Some((gone, slots)) = self.index.map_mut().take_changes() else { return Ok(false) };
+        let Some(changed) = self.index.map_mut().take_changes() else { return Ok(false) };
         if self.progress != self.written_progress {
             self.written_progress = self.progress;
             out.put("progress", vec![], self.progress.to_be_bytes());
         }
-        gone.into_iter().for_each(|key| out.delete("slices", key));
-        for slot in slots {
-            out.put_with("slices", self.index.map().key(slot), |value| self.encode(slot, value));
-        }
+        out.rows("slices", changed, |slot| self.index.map().key(slot), |slot, value| self.encode(slot, value));
         Ok(true)
     }
 

@@ -45,12 +45,11 @@ impl MatchRecognize {
 
     /// Keys that have changed are written anew.
     pub(super) fn write_changes(&mut self, out: &mut DeltaWriter) -> Result<bool> {
-        let Some((gone, slots)) = self.index.map_mut().take_changes() else { return Ok(false) };
-        gone.iter().for_each(|key| out.delete_prefix(ROWS, prefix(key)));
-        slots.iter().for_each(|slot| out.delete_prefix(ROWS, prefix(self.index.map().key(*slot))));
-        if !slots.is_empty() {
-            let wanted: HashSet<u32> = slots.iter().copied().collect();
-            self.encode_rows(&slots, |slot| wanted.contains(&slot), |key, value| out.put(ROWS, key, value))?;
+        let Some(changed) = self.index.map_mut().take_changes() else { return Ok(false) };
+        out.clear(ROWS, self.index.map(), &changed);
+        if !changed.slots.is_empty() {
+            let wanted: HashSet<u32> = changed.slots.iter().copied().collect();
+            self.encode_rows(&changed.slots, |slot| wanted.contains(&slot), |key, value| out.put(ROWS, key, value))?;
         }
         Ok(true)
     }

@@ -226,12 +226,9 @@ impl Operator for ChangingOver {
     }
 
     fn delta(&mut self, out: &mut DeltaWriter) -> Result<bool> {
-        let Some((gone, slots)) = self.map.take_changes() else { return Ok(false) };
-        gone.iter().for_each(|key| out.delete_prefix("rows", prefix(key)));
-        for slot in slots {
-            out.delete_prefix("rows", prefix(self.map.key(slot)));
-            self.encode(slot, |key, value| out.put("rows", key, value));
-        }
+        let Some(changed) = self.map.take_changes() else { return Ok(false) };
+        out.clear("rows", &self.map, &changed);
+        changed.slots.into_iter().for_each(|slot| self.encode(slot, |key, value| out.put("rows", key, value)));
         Ok(true)
     }
 
