@@ -26,7 +26,7 @@ use crate::task::requests::{Periodic, Requests};
 use crate::task::restart::Strategy;
 use crate::task::stats::Stats;
 use crate::task::status::State;
-use crate::task::{self, Ended, JobOptions};
+use crate::task::{self, Ended, Job, JobOptions};
 
 /// How soon a process that lingers sees that it is to stop.
 const LINGER_POLL: Duration = Duration::from_millis(50);
@@ -129,6 +129,7 @@ pub fn run(args: Args) -> Result<()> {
                     restore: adapted,
                     restored_from: args.restore_from.clone(),
                     start: args.start.clone().or_else(|| args.restore_from.clone()),
+                    stays_stopped: args.linger,
                     secrets: secrets.clone(),
                     allow_non_restored: args.allow_non_restored_state,
                     savepoint_at_end: args.savepoint_at_end.clone(),
@@ -143,7 +144,8 @@ pub fn run(args: Args) -> Result<()> {
                 requests.begin(&options.storage);
                 let periodic = Periodic::start(&catalog, &requests)?;
                 stats.status.begin(&options.name);
-                result = task::run(&graph, &options, client, &SystemClock, &stop, &stats);
+                let job = Job { graph: &graph, options: &options, clock: &SystemClock, stop: &stop, stats: &stats };
+                result = task::run(job, client);
                 drop(periodic);
                 match &result {
                     Ok(Ended::Finished) => {}
@@ -236,6 +238,7 @@ fn job_options(graph: &Graph, catalog: &Catalog, script: &str, names: &mut BTree
         checkpoint_dir,
         restored_from: None,
         start: None,
+        stays_stopped: false,
         secrets: Secrets::default(),
         restart: Strategy::read(&catalog.settings, restart)?,
         memory: memory(setting("state.backend.memory"))?,

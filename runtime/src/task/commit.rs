@@ -13,6 +13,7 @@ use sluice_batch::{Error, Result};
 use sluice_connect::{ConsumerGroup, Later, OffsetCommitter};
 use sluice_plan::Graph;
 use sluice_state::SourceState;
+use sluice_state::checkpoints::Stopped;
 
 use super::pipeline::Taken;
 use super::recorder::Recorder;
@@ -22,6 +23,8 @@ use super::{Input, Part};
 
 /// How long the last commit of a job waits for brokers that do not answer.
 const LAST_COMMIT: Duration = Duration::from_secs(30);
+/// Commits that take longer are spoken of, again and again: nothing that is written can be seen meanwhile.
+const LONG_COMMIT: Duration = Duration::from_secs(10);
 
 /// Where the commit record stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +87,8 @@ struct Running {
     began: Instant,
     /// How long the tasks stood still. `None`: they wait for the end.
     pause: Option<Duration>,
+    /// When it will be said that it takes long.
+    speak: Instant,
 }
 
 /// The group of a job whose tables name none.
@@ -111,8 +116,14 @@ impl Committer {
     /// # Errors
     /// If the last one failed; the job then goes on from the one before.
     pub fn is_idle(&mut self, stats: &Stats) -> Result<bool> {
-        match &self.running {
-            Some(running) if !running.thread.is_finished() => Ok(false),
+        match &mut self.running {
+            Some(running) if !running.thread.is_finished() => {
+                if Instant::now() >= running.speak {
+                    running.speak += LONG_COMMIT;
+                    tracing::warn!("a commit has been under way for {} s", running.began.elapsed().as_secs());
+                }
+                Ok(false)
+            }
             _ => self.wait(stats).map(|()| true),
         }
     }
@@ -122,7 +133,7 @@ impl Committer {
     /// # Errors
     /// If it failed; the job then goes on from the one before.
     pub fn wait(&mut self, stats: &Stats) -> Result<()> {
-        let Some(Running { thread, began, pause }) = self.running.take() else { return Ok(()) };
+        let Some(Running { thread, began, pause, .. }) = self.running.take() else { return Ok(()) };
         let (recorder, done) = thread.join().map_err(|_| Error::runtime("internal: the thread that commits panicked"))?;
         stats.add_commit(pause.unwrap_or_else(|| began.elapsed()), began.elapsed());
         if let Some(checkpoints) = &recorder.checkpoints {
@@ -150,6 +161,18 @@ impl Committer {
         self.wait(stats)
     }
 
+    /// Commits that the job ends with a savepoint: a process that comes up in its place does not go on.
+    ///
+    /// # Errors
+    /// As [`Committer::commit`].
+    pub fn commit_stop(&mut self, graph: &Graph, parts: &mut [Part<'_>], stats: &Stats, stopped: Stopped) -> Result<()> {
+        self.wait(stats)?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.stopped = Some(stopped);
+        }
+        self.commit(graph, parts, stats, Instant::now())
+    }
+
     fn start(&mut self, graph: &Graph, parts: &mut [Part<'_>], stats: &Stats, began: Instant, until: Option<Instant>) -> Result<()> {
         self.wait(stats)?;
         let recorder = self.recorder.as_deref().ok_or_else(|| Error::runtime("internal: the last commit failed"))?;
@@ -161,7 +184,7 @@ impl Committer {
             (recorder, done)
         };
         let thread = std::thread::Builder::new().name("commit".into()).spawn(run)?;
-        self.running = Some(Running { thread, began, pause });
+        self.running = Some(Running { thread, began, pause, speak: Instant::now() + LONG_COMMIT });
         Ok(())
     }
 

@@ -62,6 +62,8 @@ pub struct JobOptions {
     pub restored_from: Option<String>,
     /// What tells this start from others: a job whose last commit began with another one begins anew, with `restore`.
     pub start: Option<String>,
+    /// A start that ended with a savepoint does not go on when it is run again: someone else starts the job from there.
+    pub stays_stopped: bool,
     /// Filled into the graph's tables; no message shows them.
     pub secrets: Secrets,
     pub restart: Strategy,
@@ -76,6 +78,17 @@ impl JobOptions {
     fn memory(&self) -> Memory {
         self.memory.map_or_else(Memory::unlimited, |limit| Memory::new(limit, self.local_dir.clone()))
     }
+}
+
+/// A job to run, and what it runs with.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    pub graph: &'a Graph,
+    pub options: &'a JobOptions,
+    pub clock: &'a dyn Clock,
+    /// Set from outside: the job is to end.
+    pub stop: &'a AtomicBool,
+    pub stats: &'a Arc<Stats>,
 }
 
 /// Why a job ended without an error.
@@ -109,23 +122,18 @@ struct Part<'a> {
 }
 
 /// Runs a job to its end, on this thread if it is one task; after a failure again from its last commit, as its restart strategy says.
+/// `client` takes the rows of a query.
 ///
 /// # Errors
 /// The first failure of a source, operator or sink that the strategy does not make up for; what was committed before stays.
-pub fn run(
-    graph: &Graph,
-    options: &JobOptions,
-    client: Box<dyn Client>,
-    clock: &dyn Clock,
-    stop: &AtomicBool,
-    stats: &Arc<Stats>,
-) -> Result<Ended> {
+pub fn run(job: Job<'_>, client: Box<dyn Client>) -> Result<Ended> {
+    let Job { graph, options, stop, stats, .. } = job;
     let mut restarts = Restarts::new(options.restart.clone());
     let mut client = Some(client);
     let mut life = Life::default();
     loop {
         let client = client.take().unwrap_or_else(|| Box::new(NoClient));
-        let ended = attempt(graph, options, client, clock, stop, stats, &mut life).map_err(|e| options.secrets.masked_error(e));
+        let ended = attempt(job, client, &mut life).map_err(|e| options.secrets.masked_error(e));
         let error = match ended {
             Err(error) if error.kind() == ErrorKind::Runtime && !stop.load(Ordering::Relaxed) => error,
             ended => return ended,
@@ -160,41 +168,26 @@ struct Life {
 }
 
 /// From opening to the end or to the first failure.
-fn attempt(
-    graph: &Graph,
-    options: &JobOptions,
-    client: Box<dyn Client>,
-    clock: &dyn Clock,
-    stop: &AtomicBool,
-    stats: &Arc<Stats>,
-    life: &mut Life,
-) -> Result<Ended> {
-    stats.set_opening(true);
-    recover::check_not_replaced(graph, options, life.generation)?;
-    let transactions = recover::open_transactions(graph, options)?;
-    let run = if options.parallelism > 1 { parallel::run } else { alone };
-    run(graph, options, client, clock, stop, stats, &transactions, life).map_err(|e| transactions.explain(e))
+fn attempt(job: Job<'_>, client: Box<dyn Client>, life: &mut Life) -> Result<Ended> {
+    job.stats.set_opening(true);
+    recover::check_not_replaced(job.graph, job.options, life.generation)?;
+    let transactions = recover::open_transactions(job.graph, job.options)?;
+    let run = if job.options.parallelism > 1 { parallel::run } else { alone };
+    run(job, client, &transactions, life).map_err(|e| transactions.explain(e))
 }
 
 /// One task.
-#[allow(clippy::too_many_arguments)]
-fn alone(
-    graph: &Graph,
-    options: &JobOptions,
-    client: Box<dyn Client>,
-    clock: &dyn Clock,
-    stop: &AtomicBool,
-    stats: &Arc<Stats>,
-    transactions: &Transactions,
-    life: &mut Life,
-) -> Result<Ended> {
+fn alone(job: Job<'_>, client: Box<dyn Client>, transactions: &Transactions, life: &mut Life) -> Result<Ended> {
+    let Job { graph, options, clock, stop, stats } = job;
     let context = EvalContext { time_zone: options.time_zone, now: clock.now(), ..EvalContext::default() };
     let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), transactions, &|_| true)?;
     let memory = options.memory();
     pipeline.set_memory(&memory);
     let mut inputs = open_sources(graph, Share::ALL, recover::group(graph, options, transactions), &mut pipeline)?;
     let part = Part { pipeline: &mut pipeline, inputs: &mut inputs };
-    let (mut committer, restored) = recover::find(graph, options, &mut [part], transactions, &stats.status)?;
+    let Some((mut committer, restored)) = recover::find(graph, options, &mut [part], transactions, &stats.status)? else {
+        return Ok(Ended::Stopped);
+    };
     life.generation = committer.generation();
     if let Some(state) = &restored {
         snapshot::give_back(graph, &mut pipeline, &mut inputs, state)?;
@@ -227,7 +220,7 @@ fn alone(
                 pipeline.settle()?;
                 let mut parts = [Part { pipeline: &mut pipeline, inputs: &mut inputs }];
                 committer.commit(graph, &mut parts, stats, committed)?;
-                if request.serve(graph, &parts, options) {
+                if request.serve(&job, &mut parts, &mut committer)? {
                     break Ended::Stopped;
                 }
             }
@@ -256,9 +249,9 @@ fn alone(
     let began = Instant::now();
     pipeline.finish(ended == Ended::Finished && end_time)?;
     committer.commit(graph, &mut [Part { pipeline: &mut pipeline, inputs: &mut inputs }], stats, began)?;
-    let parts = [Part { pipeline: &mut pipeline, inputs: &mut inputs }];
+    let mut parts = [Part { pipeline: &mut pipeline, inputs: &mut inputs }];
     if let Some(request) = draining {
-        request.serve(graph, &parts, options);
+        request.serve(&job, &mut parts, &mut committer)?;
     }
     if let Some(directory) = &options.savepoint_at_end {
         snapshot::write(&snapshot::take(graph, &parts, &options.sql)?, graph, directory, &options.storage)?;

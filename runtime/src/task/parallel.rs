@@ -24,7 +24,9 @@ use super::pipeline::{Client, NoClient, Pipeline};
 use super::requests::Request;
 use super::stats::Stats;
 use super::status::Status;
-use super::{Ended, IDLE_POLL, Input, JobOptions, Life, Part, TICK, commit_is_due, drain, handle, open_sources, recover, report, snapshot};
+use super::{
+    Ended, IDLE_POLL, Input, Job, JobOptions, Life, Part, TICK, commit_is_due, drain, handle, open_sources, recover, report, snapshot,
+};
 
 /// How long a task with exchanges waits for news before it asks its sources again.
 const WAIT: Duration = Duration::from_millis(5);
@@ -63,17 +65,8 @@ struct Control {
 ///
 /// # Errors
 /// The first failure of a task; what was written before stays.
-#[allow(clippy::too_many_arguments)]
-pub fn run(
-    graph: &Graph,
-    options: &JobOptions,
-    client: Box<dyn Client>,
-    clock: &dyn Clock,
-    stop: &AtomicBool,
-    stats: &Arc<Stats>,
-    transactions: &Transactions,
-    life: &mut Life,
-) -> Result<Ended> {
+pub fn run(job: Job<'_>, client: Box<dyn Client>, transactions: &Transactions, life: &mut Life) -> Result<Ended> {
+    let Job { graph, options, stop, stats, .. } = job;
     if options.parallelism > SHARDS as usize {
         return Err(Error::plan(format!("parallelism is at most {SHARDS}, not {}", options.parallelism)));
     }
@@ -94,11 +87,13 @@ pub fn run(
         resume.push(sender);
         let link = Link { network: network.clone(), control: control.clone(), reports: to_coordinator.clone(), resumed };
         let client = client.take().unwrap_or_else(|| Box::new(NoClient));
-        let mut task = Task::open(graph, &distributed, options, index, client, clock, &stats.part(), transactions, link)?;
+        let mut task = Task::open(job, &distributed, index, client, transactions, link)?;
         task.pipeline.set_memory(&memory);
         tasks.push(task);
     }
-    let committer = restore(graph, &distributed, options, &mut tasks, transactions, &stats.status)?;
+    let Some(committer) = restore(graph, &distributed, options, &mut tasks, transactions, &stats.status)? else {
+        return Ok(Ended::Stopped);
+    };
     life.generation = committer.generation();
     let started = *life.started.get_or_insert_with(Instant::now);
     stats.set_opening(false);
@@ -116,8 +111,7 @@ pub fn run(
                 let _ = reports.send((index, Report::Failed(failed)));
             });
         }
-        let coordinator =
-            Coordinator { graph, options, network: &network, control: &control, reports: &reports, resume, stats, committer, memory };
+        let coordinator = Coordinator { job, network: &network, control: &control, reports: &reports, resume, committer, memory };
         let result = coordinator.run(stop, started);
         control.abort.store(true, Ordering::Relaxed);
         (0..network.tasks()).for_each(|t| network.notify(t));
@@ -128,14 +122,12 @@ pub fn run(
 }
 
 struct Coordinator<'a> {
-    graph: &'a Graph,
-    options: &'a JobOptions,
+    job: Job<'a>,
     network: &'a Network,
     control: &'a Control,
     reports: &'a Receiver<(usize, Report)>,
     /// Gives tasks their parts back. Dropped when the coordinator ends, and so the tasks do.
     resume: Vec<Sender<Box<Held>>>,
-    stats: &'a Stats,
     committer: Committer,
     memory: Memory,
 }
@@ -168,11 +160,11 @@ impl Coordinator<'_> {
                 }
                 match request.is_some() {
                     // A savepoint is of what is committed.
-                    true => self.committer.commit(self.graph, &mut parts_of(&mut all), self.stats, began)?,
-                    false => self.committer.begin(self.graph, &mut parts_of(&mut all), self.stats, began)?,
+                    true => self.committer.commit(self.job.graph, &mut parts_of(&mut all), self.job.stats, began)?,
+                    false => self.committer.begin(self.job.graph, &mut parts_of(&mut all), self.job.stats, began)?,
                 }
                 if let Some(request) = request.take_if(|r| !r.wish.drain)
-                    && request.serve(self.graph, &parts_of(&mut all), self.options)
+                    && request.serve(&self.job, &mut parts_of(&mut all), &mut self.committer)?
                 {
                     all.iter_mut().try_for_each(|h| h.pipeline.finish(false))?;
                     self.end(&mut all, began, None)?;
@@ -185,19 +177,19 @@ impl Coordinator<'_> {
                 (committing, committed) = (false, Instant::now());
             } else if finished.iter().all(|f| *f) {
                 ended = Some(Ended::Finished);
-            } else if stop.load(Ordering::Relaxed) || self.options.duration.is_some_and(|d| started.elapsed() >= d) {
+            } else if stop.load(Ordering::Relaxed) || self.job.options.duration.is_some_and(|d| started.elapsed() >= d) {
                 ended = Some(Ended::Stopped);
             }
             if !committing && ended.is_none() && request.is_none() {
-                request = self.options.requests.next();
+                request = self.job.options.requests.next();
                 if request.as_ref().is_some_and(|r| r.wish.drain) {
                     self.control.drain.store(true, Ordering::Relaxed);
                     (0..tasks).for_each(|t| self.network.notify(t));
                 }
             }
             let wanted = request.as_ref().is_some_and(|r| !r.wish.drain);
-            let due = ended.is_some() || wanted || commit_is_due(committed, self.options, &self.memory);
-            if self.committer.is_idle(self.stats)? && !committing && due {
+            let due = ended.is_some() || wanted || commit_is_due(committed, self.job.options, &self.memory);
+            if self.committer.is_idle(self.job.stats)? && !committing && due {
                 (committing, began) = (true, Instant::now());
                 self.ask(ended);
             }
@@ -206,7 +198,7 @@ impl Coordinator<'_> {
 
     /// Asks for a barrier.
     fn ask(&self, ended: Option<Ended>) {
-        let to_the_end = self.options.savepoint_at_end.is_none() || self.control.drain.load(Ordering::Relaxed);
+        let to_the_end = self.job.options.savepoint_at_end.is_none() || self.control.drain.load(Ordering::Relaxed);
         let complete = ended == Some(Ended::Finished) && to_the_end;
         self.control.complete.store(complete, Ordering::Relaxed);
         self.control.last.store(ended.is_some(), Ordering::Relaxed);
@@ -218,12 +210,17 @@ impl Coordinator<'_> {
     fn end(self, held: &mut [Box<Held>], began: Instant, request: Option<Request>) -> Result<()> {
         let mut parts = parts_of(held);
         let mut committer = self.committer;
-        committer.commit(self.graph, &mut parts, self.stats, began)?;
+        committer.commit(self.job.graph, &mut parts, self.job.stats, began)?;
         if let Some(request) = request {
-            request.serve(self.graph, &parts, self.options);
+            request.serve(&self.job, &mut parts, &mut committer)?;
         }
-        if let Some(directory) = &self.options.savepoint_at_end {
-            snapshot::write(&snapshot::take(self.graph, &parts, &self.options.sql)?, self.graph, directory, &self.options.storage)?;
+        if let Some(directory) = &self.job.options.savepoint_at_end {
+            snapshot::write(
+                &snapshot::take(self.job.graph, &parts, &self.job.options.sql)?,
+                self.job.graph,
+                directory,
+                &self.job.options.storage,
+            )?;
         }
         committer.close()
     }
@@ -233,7 +230,7 @@ fn parts_of(held: &mut [Box<Held>]) -> Vec<Part<'_>> {
     held.iter_mut().map(|h| h.as_mut()).map(|h| Part { pipeline: &mut h.pipeline, inputs: &mut h.inputs }).collect()
 }
 
-/// Gives each task its share of what the job goes on from.
+/// Gives each task its share of what the job goes on from. `None`: it was stopped.
 fn restore(
     graph: &Graph,
     distributed: &Distributed,
@@ -241,9 +238,9 @@ fn restore(
     tasks: &mut [Task<'_>],
     transactions: &Transactions,
     status: &Status,
-) -> Result<Committer> {
+) -> Result<Option<Committer>> {
     let mut parts: Vec<_> = tasks.iter_mut().map(|t| Part { pipeline: &mut t.pipeline, inputs: &mut t.inputs }).collect();
-    let (committer, restored) = recover::find(graph, options, &mut parts, transactions, status)?;
+    let Some((committer, restored)) = recover::find(graph, options, &mut parts, transactions, status)? else { return Ok(None) };
     let count = parts.len();
     if let Some(state) = &restored {
         for (index, part) in parts.iter_mut().enumerate() {
@@ -257,7 +254,7 @@ fn restore(
         }
         part.pipeline.start(graph, &|identity| index > 0 || snapshot::has_values(restored.as_ref(), identity))?;
     }
-    Ok(committer)
+    Ok(Some(committer))
 }
 
 /// How a task speaks with the others.
@@ -308,16 +305,14 @@ struct Task<'a> {
 
 impl<'a> Task<'a> {
     fn open(
-        graph: &Graph,
+        job: Job<'a>,
         distributed: &Distributed,
-        options: &JobOptions,
         index: usize,
         client: Box<dyn Client>,
-        clock: &'a dyn Clock,
-        stats: &Arc<Stats>,
         transactions: &Transactions,
         link: Link,
     ) -> Result<Self> {
+        let (Job { graph, options, clock, .. }, stats) = (job, job.stats.part());
         let context = EvalContext { time_zone: options.time_zone, now: clock.now(), ..EvalContext::default() };
         let runs = |node: usize| index == 0 || !distributed.single[node];
         let mut pipeline = Pipeline::open(graph, context, client, stats.clone(), transactions, &runs)?;
@@ -328,7 +323,7 @@ impl<'a> Task<'a> {
             index,
             link,
             clock,
-            stats: stats.clone(),
+            stats,
             pipeline,
             inputs,
             reached: (0..graph.nodes.len()).map(|n| reached(graph, distributed, &[n])).collect(),

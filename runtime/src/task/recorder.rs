@@ -8,7 +8,7 @@ use sluice_batch::{Error, Result, fail};
 use sluice_connect::{CommittedOffset, Later, PartitionOffset, Transactions};
 use sluice_state::SourceState;
 use sluice_state::change::OperatorChanges;
-use sluice_state::checkpoints::{Checkpoints, Record};
+use sluice_state::checkpoints::{Checkpoints, Record, Stopped};
 
 use super::commit::{Cut, Keeper, Offsets, default_group};
 use super::snapshot;
@@ -29,6 +29,8 @@ pub(super) struct Recorder {
     /// What the last record says.
     pub positions: Option<Vec<SourceState>>,
     pub recorded: Instant,
+    /// The next record says that the job ends with this one.
+    pub stopped: Option<Stopped>,
     /// Offsets to commit with the next record, for those who look at lag.
     pub others: Vec<Later>,
 }
@@ -78,11 +80,11 @@ impl Recorder {
             return self.commit_others();
         }
         let moved = self.positions.as_ref() != Some(&cut.positions);
-        let mut record = self.record.clone();
+        let mut record = Record { stopped: self.stopped.clone(), ..self.record.clone() };
         record.epoch += 1;
         let changes = std::mem::take(&mut cut.changes);
         self.write_state(&mut record, changes, &cut, moved)?;
-        let state_moved = record.snapshot != self.record.snapshot;
+        let state_moved = record.snapshot != self.record.snapshot || record.stopped != self.record.stopped;
         if !moved && !state_moved && !cut.dirty && self.recorded.elapsed() < REPEAT {
             self.transactions.reopen();
             return Ok(());

@@ -63,7 +63,8 @@ fn can_last(graph: &Graph, options: &JobOptions, transactions: &Transactions) ->
     writes && (options.checkpoint_dir.is_some() || transactions.cluster().is_some())
 }
 
-/// What commits the job, and what it goes on from: its last commit, or the savepoint it is to start from. Sources and sinks are open.
+/// What commits the job, and what it goes on from: its last commit, or the savepoint it is to start from; nothing if this start of it was
+/// stopped with a savepoint. Sources and sinks are open.
 ///
 /// # Errors
 /// If the record or the state cannot be read, is of another job, or has no place in this one.
@@ -73,7 +74,7 @@ pub fn find(
     parts: &mut [Part<'_>],
     transactions: &Transactions,
     status: &Status,
-) -> Result<(Committer, Option<Savepoint>)> {
+) -> Result<Option<(Committer, Option<Savepoint>)>> {
     fail::point("transactions-begun");
     let keeper = keeper(graph, options, parts, transactions);
     let mut checkpoints = match (&keeper, &options.checkpoint_dir) {
@@ -81,22 +82,29 @@ pub fn find(
         (_, Some(directory)) => Some(Checkpoints::new(storage::open(directory, &options.name, &options.storage)?, &options.name)),
     };
     let found = find_record(&keeper, options, parts, transactions, checkpoints.as_ref())?;
+    let start = options.start.as_deref().map(|start| format!("{:016x}", hash(start)));
+    if let Some(record) = found.as_ref().map(|f| &f.record).filter(|r| options.stays_stopped && r.savepoint == start)
+        && let Some(stopped) = &record.stopped
+    {
+        tracing::info!("this start of the job was stopped with the savepoint {}", stopped.savepoint);
+        options.requests.stopped_before(stopped);
+        return Ok(None);
+    }
     let generation = found.as_ref().map_or(0, |f| f.record.generation) + 1;
     if let (Keeper::File, Some(checkpoints)) = (&keeper, &checkpoints) {
         checkpoints.take_over(found.as_ref().map(|f| &f.record), generation)?;
     }
     // A start without a commit leaves no more than its generation.
     let found = found.filter(|f| f.record.epoch > 0);
-    let savepoint = options.start.as_deref().map(|start| format!("{:016x}", hash(start)));
     // A job that goes on after a crash is started as it once was.
-    let anew = savepoint.is_some() && found.as_ref().is_none_or(|f| f.record.savepoint != savepoint);
+    let anew = start.is_some() && found.as_ref().is_none_or(|f| f.record.savepoint != start);
     let epoch = found.as_ref().map_or(0, |f| f.record.epoch);
     let (restored, record) = match (&options.restore, &found) {
         (Some(restore), _) if anew => {
             if let Some(checkpoints) = &mut checkpoints {
                 checkpoints.start_over(generation)?;
             }
-            (Some(restore.clone()), Record { savepoint, ..Record::default() })
+            (Some(restore.clone()), Record { savepoint: start, ..Record::default() })
         }
         (_, None) => {
             if let Some(checkpoints) = &mut checkpoints {
@@ -112,7 +120,8 @@ pub fn find(
         found => found.as_ref().map(|f| format!("commit {} of generation {}", f.record.epoch, f.record.generation)),
     });
     fail::point("state-loaded");
-    let record = Record { pipeline: options.name.clone(), generation, epoch, sources: vec![], at: Default::default(), ..record };
+    let record =
+        Record { pipeline: options.name.clone(), generation, epoch, stopped: None, sources: vec![], at: Default::default(), ..record };
     let committer = Committer::new(Recorder {
         pipeline_name: options.name.clone(),
         keeper,
@@ -124,8 +133,9 @@ pub fn find(
         positions: None,
         recorded: Instant::now(),
         others: vec![],
+        stopped: None,
     });
-    Ok((committer, restored))
+    Ok(Some((committer, restored)))
 }
 
 /// Where this job's record stands.

@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use sluice_batch::{Error, Result};
-use sluice_plan::Graph;
+use sluice_batch::{Error, Result, fail};
 use sluice_sql::catalog::Catalog;
+use sluice_state::checkpoints::Stopped;
 use sluice_state::{Savepoint, storage};
 
-use super::{JobOptions, Part, snapshot};
+use super::commit::Committer;
+use super::{Job, Part, snapshot};
 
 /// What is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -74,14 +75,25 @@ pub struct Request {
 }
 
 impl Request {
-    /// Writes the savepoint of a job whose tasks stand still, and says how it went. Answers whether the job is to stop: a savepoint that
-    /// cannot be written is no reason to.
-    pub(super) fn serve(self, graph: &Graph, parts: &[Part<'_>], options: &JobOptions) -> bool {
+    /// Writes the savepoint of a job whose tasks stand still and have committed, and says how it went. Answers whether the job is to stop,
+    /// which then is committed, too: a savepoint that cannot be written is no reason to.
+    ///
+    /// # Errors
+    /// If the stop cannot be committed.
+    pub(super) fn serve(self, job: &Job<'_>, parts: &mut [Part<'_>], committer: &mut Committer) -> Result<bool> {
+        let Job { graph, options, stats, .. } = job;
         let taken = snapshot::take(graph, parts, &options.sql);
-        let result = taken.and_then(|savepoint| snapshot::write(&savepoint, graph, &self.wish.directory, &options.storage));
-        let stop = self.wish.stop && result.is_ok();
-        self.answer(result);
-        stop
+        let written = taken.and_then(|savepoint| snapshot::write(&savepoint, graph, &self.wish.directory, &options.storage));
+        if !self.wish.stop || written.is_err() {
+            self.answer(written);
+            return Ok(false);
+        }
+        fail::point("savepoint-written");
+        // Whoever hears of the savepoint may start another job from it at once.
+        let stopped = Stopped { savepoint: self.wish.directory.clone(), drained: self.wish.drain };
+        let stopped = committer.commit_stop(graph, parts, stats, stopped);
+        self.answer(stopped.as_ref().map_err(|e| Error::runtime(e.to_string())).copied());
+        stopped.map(|()| true)
     }
 
     fn answer(self, result: Result<()>) {
@@ -93,7 +105,7 @@ impl Request {
             Err(error) => (ProgressState::Failed, Some(error.to_string())),
         };
         let progress = Progress { directory: self.wish.directory.clone(), state, wish: self.wish.clone(), error };
-        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(progress);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
         // Whoever asked may have gone.
         let _ = self.reply.send(result.map(|()| self.wish.directory));
     }
@@ -119,7 +131,7 @@ struct Queue {
 impl Requests {
     /// A job begins that reaches object stores so.
     pub fn begin(&self, storage: &storage::Options) {
-        *self.storage.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = storage.clone();
+        *self.storage.lock().unwrap_or_else(PoisonError::into_inner) = storage.clone();
     }
 
     /// Asks for a savepoint.
@@ -130,9 +142,9 @@ impl Requests {
         if let Some(known) = self.known(&wish) {
             return Ok(Asked::Known(known));
         }
-        let storage = self.storage.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let storage = self.storage.lock().unwrap_or_else(PoisonError::into_inner).clone();
         wish.check(&storage)?;
-        let mut queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         // Another may have asked for the same in the meantime.
         if let Some(known) = self.known(&wish) {
             return Ok(Asked::Known(known));
@@ -142,7 +154,7 @@ impl Requests {
         }
         let (reply, answer) = channel();
         let progress = Progress { directory: wish.directory.clone(), state: ProgressState::InProgress, wish: wish.clone(), error: None };
-        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(progress);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
         queue.open.push_back(Request { wish, reply, last: self.last.clone() });
         Ok(Asked::Waiting(answer))
     }
@@ -154,16 +166,23 @@ impl Requests {
 
     /// The newest savepoint that was asked for.
     pub fn last(&self) -> Option<Progress> {
-        self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The job was stopped with a savepoint before this process began.
+    pub(super) fn stopped_before(&self, stopped: &Stopped) {
+        let wish = Wish { directory: stopped.savepoint.clone(), stop: true, drain: stopped.drained };
+        let progress = Progress { directory: stopped.savepoint.clone(), state: ProgressState::Completed, wish, error: None };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
     }
 
     pub fn next(&self) -> Option<Request> {
-        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).open.pop_front()
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).open.pop_front()
     }
 
     /// No job follows: who waits is told so.
     pub fn end(&self) {
-        let mut queue = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.ended = true;
         for request in queue.open.drain(..) {
             request.answer(Err(Error::runtime("the job has ended")));

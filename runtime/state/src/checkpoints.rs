@@ -37,12 +37,24 @@ pub struct Record {
     /// The savepoint that the job once started from, by its path's hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub savepoint: Option<String>,
+    /// The job was stopped with a savepoint: who runs it again under the name of the same start is told so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
     /// Positions, where the record is no committed offset itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceState>,
     /// Offsets of sources that share the partition and have not come equally far, by identity.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub at: BTreeMap<String, i64>,
+}
+
+/// The savepoint that a job ended with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    pub savepoint: String,
+    /// Time had ended before.
+    #[serde(default)]
+    pub drained: bool,
 }
 
 /// State as a record named it.

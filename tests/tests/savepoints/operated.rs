@@ -24,6 +24,12 @@ struct Job {
 
 impl Job {
     fn start(lab: &Lab, more: &[&str]) -> Self {
+        let job = Self::launch(lab, more);
+        job.until("commits", |j| j["commits"].as_u64() > Some(2));
+        job
+    }
+
+    fn launch(lab: &Lab, more: &[&str]) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let (checkpoints, secrets) = (format!("execution.checkpointing.dir={}", text(&lab.path("state"))), lab.path("secrets"));
         let always = [
@@ -39,9 +45,7 @@ impl Job {
             "--secrets",
             text(&secrets),
         ];
-        let job = Self { run: Run::script(SCRIPT, &[&always, more].concat()), url: format!("http://{address}") };
-        job.until("commits", |j| j["commits"].as_u64() > Some(2));
-        job
+        Self { run: Run::script(SCRIPT, &[&always, more].concat()), url: format!("http://{address}") }
     }
 
     fn info(&self) -> Option<Value> {
@@ -98,9 +102,19 @@ fn a_job_stops_stays_up_and_starts_by_name() {
     // Whoever lost the answer asks again; another savepoint cannot be had any more.
     assert_eq!(first.savepoint(&stop), complete);
     assert_eq!(first.savepoint(&json!({"directory": text(&lab.path("other"))})).0, 409);
-    succeed(&first.run.stop(SOON));
+    drop(first);
     let (from, reached) = counted(&lab, &mut seen);
     assert!(from == 1 && reached > 1, "{from} {reached}");
+
+    // The pod is started again before it is deleted: the job has ended, and says with what.
+    for tasks in ["1", "3"] {
+        let restarted = Job::launch(&lab, &["--start", "1", "--parallelism", tasks]);
+        let info = restarted.until("STOPPED", |j| j["state"] == "STOPPED");
+        assert_eq!(info["savepoint"], complete.1);
+        assert_eq!(restarted.savepoint(&stop), complete);
+        succeed(&restarted.run.stop(SOON));
+        assert_eq!(counted(&lab, &mut seen), (0, 0), "{tasks} tasks");
+    }
 
     // Under a new name from the savepoint, under the same from its own commits.
     let savepoint = lab.path("sp");

@@ -17,6 +17,8 @@ pub(crate) use super::offsets::TopicOffset;
 
 pub(crate) const OFFSET_BEGINNING: i64 = -2;
 pub(crate) const OFFSET_END: i64 = -1;
+/// How long a producer waits for brokers without a word.
+const SILENT: Duration = Duration::from_secs(10);
 
 /// What librdkafka calls an error: `Local: Broker transport failure`.
 pub(crate) fn describe(code: Code) -> String {
@@ -367,17 +369,27 @@ impl Client {
         Ok(messages)
     }
 
-    /// Serves callbacks of a producer and waits until everything is delivered.
+    /// Serves callbacks of a producer and waits until everything is delivered; says so where that takes long.
     ///
     /// # Errors
     /// If a record was not taken, or the time is over.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
-        // SAFETY: the handle is valid.
-        let code = unsafe { sys::rd_kafka_flush(self.rk, timeout_ms(timeout)) };
-        self.check()?;
-        match code {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
-            code => Err(self.fail("writing to Kafka", code)),
+        let started = Instant::now();
+        loop {
+            let left = timeout.saturating_sub(started.elapsed());
+            // SAFETY: the handle is valid.
+            let code = unsafe { sys::rd_kafka_flush(self.rk, timeout_ms(left.min(SILENT))) };
+            self.check()?;
+            match code {
+                Code::RD_KAFKA_RESP_ERR_NO_ERROR => return Ok(()),
+                Code::RD_KAFKA_RESP_ERR__TIMED_OUT if left > SILENT => {
+                    // SAFETY: the handle is valid.
+                    let waiting = unsafe { sys::rd_kafka_outq_len(self.rk) };
+                    let (seconds, last) = (started.elapsed().as_secs(), self.last_error().unwrap_or_default());
+                    tracing::warn!("{waiting} records have waited for Kafka at {} for {seconds} s; {last}", self.servers);
+                }
+                code => return Err(self.fail("writing to Kafka", code)),
+            }
         }
     }
 
