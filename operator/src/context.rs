@@ -21,6 +21,8 @@ pub struct Context {
     pub clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     /// Which deployments read a ConfigMap, by (namespace, name): a changed ConfigMap is a changed spec.
     pub config_maps: Mutex<BTreeMap<(String, String), BTreeSet<String>>>,
+    /// What the API server has against the next step of a deployment, by (namespace, name): reason and text for its conditions.
+    refusals: Mutex<BTreeMap<(String, String), (String, String)>>,
 }
 
 impl Context {
@@ -33,6 +35,7 @@ impl Context {
             metrics: Metrics::default(),
             clock: Box::new(Timestamp::now),
             config_maps: Mutex::default(),
+            refusals: Mutex::default(),
         }
     }
 
@@ -54,6 +57,22 @@ impl Context {
             index.entry((namespace.into(), name.into())).or_default().insert(deployment.into());
         }
         index.retain(|_, readers| !readers.is_empty());
+    }
+
+    /// What was refused when this deployment was looked at last.
+    pub fn refusal(&self, namespace: &str, deployment: &str) -> Option<(String, String)> {
+        let refusals = self.refusals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        refusals.get(&(namespace.to_owned(), deployment.to_owned())).cloned()
+    }
+
+    /// Remembers what was refused; `None`: nothing.
+    pub fn refused(&self, namespace: &str, deployment: &str, refusal: Option<(String, String)>) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let key = (namespace.to_owned(), deployment.to_owned());
+        match refusal {
+            Some(refusal) => drop(refusals.insert(key, refusal)),
+            None => drop(refusals.remove(&key)),
+        }
     }
 
     /// Deployments that read a ConfigMap.

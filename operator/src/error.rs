@@ -23,6 +23,8 @@ impl Error {
         match self {
             Self::Kube { source, .. } => match source.as_ref() {
                 kube::Error::Api(status) if status.code == 403 && status.message.contains("exceeded quota") => "QuotaExceeded",
+                // An API server that checks owner references learns of new CRDs every 30 s only.
+                kube::Error::Api(status) if status.code == 403 && status.message.contains("cannot find RESTMapping") => "ApiServerError",
                 kube::Error::Api(status) if status.code == 403 => "Forbidden",
                 kube::Error::Api(status) if status.code == 422 || status.code == 400 => "Refused",
                 kube::Error::Api(status) if status.code == 409 => "Conflict",

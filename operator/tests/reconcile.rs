@@ -306,9 +306,30 @@ async fn a_refusal_of_the_api_server_is_shown() {
     assert!(errors > 0);
     let stalled = world.condition("job", "Stalled");
     assert!(stalled.1 == "QuotaExceeded" && stalled.2.contains("exceeded quota: compute"), "{stalled:?}");
+    let statuses = || world.api.store().writes.iter().filter(|w| w.ends_with("streamingdeployments/job/status")).count();
+    let before = statuses();
+    for _ in 0..5 {
+        world.pass(7);
+        assert!(world.turn("job").await.is_err());
+    }
+    assert_eq!(statuses(), before, "it is not written again and again");
     world.api.store().refuse = None;
     world.until_phase("job", Phase::Running).await;
     assert_eq!(world.condition("job", "Stalled").0, "");
+}
+
+#[tokio::test]
+async fn a_right_to_look_that_is_missing_is_shown() {
+    let world = running("INSERT INTO a SELECT 1").await;
+    world.api.store().refuse = Some((http::Method::GET, "services".into(), 403, "services is forbidden: cannot list".into()));
+    for _ in 0..3 {
+        assert!(world.turn("job").await.is_err());
+    }
+    let ready = world.condition("job", "Ready");
+    assert!(ready.1 == "Forbidden" && ready.2.contains("cannot list"), "{ready:?}");
+    assert_eq!(world.condition("job", "Running").0, "True", "the job is not touched");
+    world.api.store().refuse = None;
+    world.until("job", "ready", |w| w.condition("job", "Ready").0 == "True" && w.condition("job", "Stalled").0.is_empty()).await;
 }
 
 #[tokio::test]
@@ -406,6 +427,28 @@ async fn an_operator_that_dies_after_any_write_goes_on_correctly() {
     }
 }
 
+/// A job whose pod a quota forbids.
+async fn without_a_pod() -> World {
+    let world = World::new();
+    world.apply("job", &spec("INSERT INTO a SELECT QUOTA"));
+    world.until("job", "refused", |w| w.condition("job", "Running").2.contains("exceeded quota: q")).await;
+    world
+}
+
+#[tokio::test]
+async fn a_pod_that_is_not_allowed_is_told_and_a_change_does_not_wait_for_it() {
+    let world = without_a_pod().await;
+    let ready = world.condition("job", "Ready");
+    assert!(ready.0 == "False" && ready.2.contains("exceeded quota: q"), "{ready:?}");
+    world.apply("job", &spec("INSERT INTO a SELECT 2"));
+    for _ in 0..40 {
+        world.turn("job").await.unwrap();
+    }
+    let status = world.status("job");
+    assert_eq!((status.phase, status.revision.unwrap().stable), (Some(Phase::Running), Some(2)));
+    assert!(world.savepoints().is_empty(), "there is no state to take");
+}
+
 /// The role grants what is asked for, and nothing that is not (watches apart: reconciles make none).
 #[tokio::test]
 async fn rights_are_those_that_are_used() {
@@ -440,6 +483,8 @@ async fn rights_are_those_that_are_used() {
         world.until("job", "gone", |w| w.deployment("job").is_none()).await;
         used.extend(world.api.store().requests.clone());
     }
+    let world = without_a_pod().await;
+    used.extend(world.api.store().requests.clone());
     let role: Value = serde_yaml::from_str(include_str!("../../manifests/base/role.yaml")).unwrap();
     let texts = |v: &Value| v.as_array().unwrap().iter().map(|t| t.as_str().unwrap().to_owned()).collect::<Vec<_>>();
     let mut granted = std::collections::BTreeSet::new();

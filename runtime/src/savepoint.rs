@@ -4,7 +4,7 @@ use sluice_batch::{Error, Result};
 use sluice_connect::TableSpec;
 use sluice_plan::{Graph, NodeKind};
 use sluice_state::compatibility::{Member, Report, SOURCE, Verdict, compare};
-use sluice_state::manifest::Manifest;
+use sluice_state::manifest::{self, Manifest};
 use sluice_state::{Layout, OperatorState, Savepoint, SourceState, migrate};
 
 /// The table of VALUES, which are a source that is read once.
@@ -79,6 +79,29 @@ fn topics(table: &TableSpec) -> Vec<String> {
         return vec![];
     }
     option("topic").split(';').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect()
+}
+
+/// What a savepoint of this job would hold, as far as that is known without taking one: all that [`check`] asks of it. Whether an operator
+/// has rows is not known: it is taken to have some.
+pub fn manifest_of(graph: &Graph, sql: &str) -> Manifest {
+    let mut manifest = Manifest {
+        format: manifest::FORMAT,
+        engine: env!("CARGO_PKG_VERSION").to_owned(),
+        created: String::new(),
+        sql: sql.to_owned(),
+        sources: vec![],
+        operators: vec![],
+    };
+    for Member { identity, kind, layout, topics, .. } in members_of(graph) {
+        if let Some(table) = kind.strip_prefix(SOURCE) {
+            let positions = topics.into_iter().map(|topic| (format!("{topic}-0"), String::new())).collect();
+            manifest.sources.push(SourceState { identity, table: table.to_owned(), positions, sinks: layout.sinks, watermark: None });
+        } else {
+            let table = manifest::Table { name: String::new(), file: String::new(), rows: 1, columns: vec![] };
+            manifest.operators.push(manifest::Operator { identity, kind, tables: vec![table], layout });
+        }
+    }
+    manifest
 }
 
 /// Those of a job that is to run.

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Sets up what builds and tests need on Debian 12 and says what it does:  setup.sh build | test
+# Sets up what builds and tests need on Debian 12 and says what it does:  setup.sh build | test | cluster
 # Everything it downloads goes to the cache, keyed by version; a second run does nothing.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sluice
 kafka=4.3.1 apicurio=2.6.13.Final duckdb=2.0.0 versitygw=1.8.0 rust=1.95
+# What the test cluster runs its pods with.
+cluster_packages=(containerd runc containernetworking-plugins iptables nftables iproute2 jq openssl binutils)
 say() { printf '== %s\n' "$*"; }
 
 # A toolchain that is missing: the official installer where there is one, else the line to type.
@@ -43,6 +45,7 @@ setup_build() {
 }
 
 setup_test() {
+  [ -n "${SLUICE_TEST_CLUSTER:-}" ] || apt_packages "${cluster_packages[@]}"
   need java "apt-get install openjdk-17-jre-headless"
   local java; java=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -1)
   [ "${java:-0}" -ge 17 ] || { echo "error: Java ${java:-?} is too old for Apache Kafka $kafka; install 17 or later: apt-get install openjdk-17-jre-headless" >&2; exit 1; }
@@ -79,8 +82,20 @@ setup_test() {
   fi
 }
 
+# A Kubernetes of our own for tests/tests/cluster, unless SLUICE_TEST_CLUSTER names one that is there.
+setup_cluster() {
+  [ -z "${SLUICE_TEST_CLUSTER:-}" ] || return 0
+  apt_packages "${cluster_packages[@]}"
+  need go "the archive of Go 1.25 or later from https://go.dev/dl"
+  local built; built=$(. "$here/../cluster/env.sh"; echo "$built")
+  [ ! -f "$built/.complete" ] || return 0
+  say "building Kubernetes from its Go modules (8 minutes on two cores; once)"
+  "$here/../cluster/build.sh" 2> >(grep -v '^go: downloading' >&2)
+}
+
 case ${1:-} in
   build) setup_build ;;
   test) setup_build; setup_test ;;
-  *) echo "usage: setup.sh build | test" >&2; exit 2 ;;
+  cluster) setup_build; setup_cluster ;;
+  *) echo "usage: setup.sh build | test | cluster" >&2; exit 2 ;;
 esac

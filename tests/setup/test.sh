@@ -25,7 +25,10 @@ stage() { # NAME COMMAND…
 # All tests that start services: the goldens, which compute, beside the others, which mostly wait for crashes and time-outs.
 services() {
   local others=() f name goldens
-  for f in tests/tests/*; do name=$(basename "$f" .rs); [ "$name" = golden ] || others+=(--test "$name"); done
+  for f in tests/tests/*; do
+    name=$(basename "$f" .rs)
+    [ "$name" = golden ] || [ "$name" = cluster ] || others+=(--test "$name")
+  done
   cargo test -p sluice-tests --no-run || return
   cargo test -p sluice-tests --test golden >"$log/golden" 2>&1 & goldens=$!
   local bad=0

@@ -5,6 +5,7 @@
 
 pub mod avro;
 pub mod case;
+pub mod cluster;
 pub mod compare;
 pub mod engine;
 pub mod jobs;

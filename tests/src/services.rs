@@ -13,6 +13,8 @@ use crate::proxy::Proxy;
 const KAFKA: &str = "kafka-4.3.1";
 const APICURIO: &str = "apicurio-2.6.13.Final";
 
+const LOOPBACK: &str = "127.0.0.1";
+
 /// A broker comes back only when its old session is over, by default after nine seconds.
 const SOON_BACK: &str = "broker.session.timeout.ms=1500\nbroker.heartbeat.interval.ms=300\n";
 
@@ -112,10 +114,18 @@ impl Kafka {
         let inner = free_port();
         let proxy = Proxy::start(&format!("127.0.0.1:{inner}"));
         let more = "transaction.abort.timed.out.transaction.cleanup.interval.ms=200\n";
-        let mut kafka = Self::with_listener(&format!("{SOON_BACK}{more}"), Some((inner, proxy.port)));
+        let mut kafka = Self::with_listener(LOOPBACK, &format!("{SOON_BACK}{more}"), Some((inner, proxy.port)));
         kafka.start();
         kafka.wait();
         (kafka, proxy)
+    }
+
+    /// A broker at an address of this machine that others reach: pods of a test cluster.
+    pub fn started_on(host: &str) -> Self {
+        let mut kafka = Self::with_listener(host, SOON_BACK, None);
+        kafka.start();
+        kafka.wait();
+        kafka
     }
 
     /// Starts it with the data it has.
@@ -146,14 +156,14 @@ impl Kafka {
 
     /// A broker that has never run, with further properties.
     fn format(more: &str) -> Self {
-        Self::with_listener(more, None)
+        Self::with_listener(LOOPBACK, more, None)
     }
 
     /// `further`: the port of a second listener, and the one that its clients are told.
-    fn with_listener(more: &str, further: Option<(u16, u16)>) -> Self {
+    fn with_listener(host: &str, more: &str, further: Option<(u16, u16)>) -> Self {
         let dir = tempfile::Builder::new().prefix("sluice-kafka").tempdir().unwrap();
         let (port, controller) = (free_port(), free_port());
-        let bootstrap = format!("127.0.0.1:{port}");
+        let bootstrap = format!("{host}:{port}");
         let properties = dir.path().join("kafka.properties");
         let (listener, advertised) = match further {
             None => (String::new(), String::new()),

@@ -6,6 +6,7 @@ pub mod decide;
 pub mod duration;
 mod finalize;
 pub mod observe;
+mod refusal;
 mod resolve;
 pub mod revision;
 pub mod status;
@@ -34,6 +35,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     let Some(mut object) = read(context, namespace, name).await? else {
         context.metrics.phase(namespace, name, None);
         context.reads_config_map(namespace, name, None);
+        context.refused(namespace, name, None);
         return Ok(Next::await_change());
     };
     if object.annotations().get(names::RECONCILE_ANNOTATION).is_some_and(|v| v == "paused") && object.metadata.deletion_timestamp.is_none()
@@ -47,11 +49,18 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     let sql = resolve::sql(context, namespace, &spec).await?;
     let valid = validate::validate(name, namespace, &spec, sql.as_deref().map_err(Clone::clone));
     let old = object.status.clone().unwrap_or_default();
-    let mut observed = observe::observe(context, &owner, &old).await?;
+    let mut observed = match observe::observe(context, &owner, &old).await {
+        Ok(observed) => observed,
+        Err(error) => {
+            show(context, &object, &old, &old, &error).await;
+            return Err(error);
+        }
+    };
     observed.restore = resolve::restore(context, namespace, spec.restore_from.as_ref()).await?;
+    let generation = object.metadata.generation.unwrap_or(0);
     let decision = decide(&Input {
         owner: &owner,
-        generation: object.metadata.generation.unwrap_or(0),
+        generation,
         deleting: object.metadata.deletion_timestamp.as_ref().map(|t| t.0),
         force_delete: object.annotations().get(names::FORCE_DELETE_ANNOTATION).is_some_and(|v| v == "true"),
         has_finalizer: object.finalizers().iter().any(|f| f == names::FINALIZER),
@@ -64,18 +73,27 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     });
     let phase = decision.status.phase.map(|p| format!("{p:?}"));
     context.metrics.phase(namespace, name, phase);
-    let written = apply::status(context, &object, object.status.as_ref(), &decision.status).await?;
+    // What was refused stays shown until it is not refused any more: no status is written to and fro.
+    let refusal = context.refusal(namespace, name);
+    let shown = refusal.as_ref().map(|r| refusal::with(&decision.status, &old, r, generation, context.now()));
+    let shown = shown.as_ref().unwrap_or(&decision.status);
+    let written = apply::status(context, &object, object.status.as_ref(), shown).await?;
     let soon = written.is_some() || !decision.actions.is_empty();
     if written.is_some() {
         object.metadata.resource_version = written;
     }
+    // Before the actions: if one fails the next decision begins at the status that is written, and would not tell this again.
+    events::publish(context, &object.object_ref(&()), &decision.events).await;
     for action in &decision.actions {
         if let Err(error) = act::act(context, &object, &owner, action).await {
-            show(context, &object, &decision.status, &error).await;
+            show(context, &object, &decision.status, shown, &error).await;
             return Err(error);
         }
     }
-    events::publish(context, &object.object_ref(&()), &decision.events).await;
+    if refusal.is_some() {
+        context.refused(namespace, name, None);
+        apply::status(context, &object, Some(shown), &decision.status).await?;
+    }
     // What was just written is to be looked at: the watch tells of it, too, but not of a job's own state.
     let wait = Duration::try_from(decision.requeue).unwrap_or(Duration::from_secs(30));
     Ok(Next::requeue(if soon { wait.min(Duration::from_millis(500)) } else { wait }))
@@ -105,17 +123,21 @@ async fn read(context: &Context, namespace: &str, name: &str) -> Result<Option<S
     }
 }
 
-/// Shows an error that needs a human: a quota, a right that is missing.
-async fn show(context: &Context, object: &StreamingDeployment, written: &StreamingDeploymentStatus, error: &crate::error::Error) {
+/// Shows an error that needs a human: a quota, a right that is missing. `shown`: the status as it is written.
+async fn show(
+    context: &Context,
+    object: &StreamingDeployment,
+    status: &StreamingDeploymentStatus,
+    shown: &StreamingDeploymentStatus,
+    error: &crate::error::Error,
+) {
     if !error.is_terminal() {
         return;
     }
-    let mut new = written.clone();
-    let generation = object.metadata.generation.unwrap_or(0);
-    for (kind, holds) in [("Ready", false), ("Stalled", true)] {
-        status::set(&mut new.conditions, kind, holds, error.reason(), &error.text(), generation, context.now());
-    }
-    if let Err(error) = apply::status(context, object, Some(written), &new).await {
+    let refusal = (error.reason().to_owned(), error.text());
+    let new = refusal::with(status, shown, &refusal, object.metadata.generation.unwrap_or(0), context.now());
+    context.refused(&object.namespace().unwrap_or_default(), &object.name_any(), Some(refusal));
+    if let Err(error) = apply::status(context, object, Some(shown), &new).await {
         tracing::warn!(name = object.name_any(), "{}", error.text());
     }
 }

@@ -42,6 +42,8 @@ pub struct Workload {
     pub replicas: i32,
     pub start: StartedFrom,
     pub pods: Vec<PodView>,
+    /// Why there is no pod: a quota, a policy of the cluster.
+    pub refused: Option<String>,
 }
 
 /// A pod's main container, in short.
@@ -71,7 +73,10 @@ pub struct Ended {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Preflight {
     pub revision: i64,
-    pub outcome: Option<std::result::Result<(), Failure>>,
+    /// It may come with a warning.
+    pub outcome: Option<std::result::Result<Option<String>, Failure>>,
+    /// Why it cannot start, as it looks: an image that cannot be pulled, a Secret that is not there, a quota. It may be over soon.
+    pub waits: Option<Failure>,
 }
 
 /// Why something failed: a condition reason and a text.
@@ -141,10 +146,39 @@ pub async fn observe(context: &Context, owner: &Owner, status: &StreamingDeploym
     let savepoints: Vec<Savepoint> = list(context, owner).await?;
     observed.savepoints = savepoints.iter().map(savepoint).collect();
     observed.savepoints.sort_by(|a, b| a.name.cmp(&b.name));
+    refusals(context, owner, &mut observed, &pods).await?;
     let current = status.revision.map_or(0, |r| r.current);
     observed.job = ask(context, observed.workload(current)).await;
     tracing::trace!(namespace = ns, name = owner.name, "observed {observed:?}");
     Ok(observed)
+}
+
+/// Pods that should be there and are not: what the API server had against them is only in the events of who was to make them.
+async fn refusals(context: &Context, owner: &Owner, observed: &mut Observed, pods: &[Pod]) -> Result<()> {
+    for workload in observed.workloads.iter_mut().filter(|w| w.replicas > 0 && w.pods.is_empty()) {
+        workload.refused = refusal(context, owner, &names::revision(&owner.name, workload.revision)).await?;
+    }
+    for preflight in observed.preflights.iter_mut().filter(|p| p.outcome.is_none() && p.waits.is_none()) {
+        if !pods.iter().any(|pod| is_preflight(pod, preflight.revision)) {
+            let message = refusal(context, owner, &names::preflight(&owner.name, preflight.revision)).await?;
+            preflight.waits = message.map(|message| Failure { reason: refused_reason(&message).into(), message });
+        }
+    }
+    Ok(())
+}
+
+/// The reason of a condition for what an API server has against a pod.
+pub fn refused_reason(message: &str) -> &'static str {
+    if message.contains("exceeded quota") { "QuotaExceeded" } else { "PodForbidden" }
+}
+
+/// The newest event that says why a child could not make its pod.
+async fn refusal(context: &Context, owner: &Owner, child: &str) -> Result<Option<String>> {
+    let api: Api<k8s_openapi::api::core::v1::Event> = Api::namespaced(context.client.clone(), &owner.namespace);
+    let wanted = ListParams::default().fields(&format!("involvedObject.name={child},reason=FailedCreate"));
+    let events = api.list(&wanted).await.what(|| "list events".into())?.items;
+    let newest = events.into_iter().max_by_key(|e| e.last_timestamp.clone().or_else(|| e.first_timestamp.clone()));
+    Ok(newest.and_then(|e| e.message).map(|m| m.chars().take(1000).collect()))
 }
 
 async fn list<K>(context: &Context, owner: &Owner) -> Result<Vec<K>>
@@ -175,7 +209,7 @@ fn workload(set: &StatefulSet, pods: &[Pod]) -> Option<Workload> {
             && pod.metadata.labels.as_ref().and_then(|l| l.get(names::COMPONENT_LABEL)).is_some_and(|c| c == "job")
     };
     let replicas = set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
-    Some(Workload { revision, replicas, start, pods: pods.iter().filter(of_it).map(pod_view).collect() })
+    Some(Workload { revision, replicas, start, pods: pods.iter().filter(of_it).map(pod_view).collect(), refused: None })
 }
 
 fn container(pod: &Pod) -> Option<&ContainerStatus> {
@@ -228,9 +262,20 @@ fn last_lines(message: Option<&str>) -> String {
         }
         Some(out)
     });
-    let found = errors.next_back().unwrap_or_else(|| text.to_owned());
+    let said = || text.lines().filter(|line| !is_log(line)).collect::<Vec<_>>().join("\n");
+    let found = errors.next_back().or_else(|| Some(said()).filter(|t| !t.trim().is_empty())).unwrap_or_else(|| text.to_owned());
     let skip = found.chars().count().saturating_sub(1000);
     found.chars().skip(skip).collect()
+}
+
+/// A line of our logs.
+fn is_log(line: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(line).is_ok_and(|v| v["level"].is_string())
+}
+
+fn is_preflight(pod: &Pod, revision: i64) -> bool {
+    let labels = pod.metadata.labels.as_ref();
+    names::revision_number(labels) == Some(revision) && labels.and_then(|l| l.get(names::COMPONENT_LABEL)).is_some_and(|c| c == "preflight")
 }
 
 fn preflight(job: &Job, pods: &[Pod]) -> Option<Preflight> {
@@ -240,31 +285,45 @@ fn preflight(job: &Job, pods: &[Pod]) -> Option<Preflight> {
     }
     let conditions = job.status.as_ref().and_then(|s| s.conditions.as_ref());
     let holds = |kind: &str| conditions.and_then(|c| c.iter().find(|c| c.type_ == kind && c.status == "True"));
-    let pod = pods.iter().find(|p| {
-        let labels = p.metadata.labels.as_ref();
-        names::revision_number(labels) == Some(revision)
-            && labels.and_then(|l| l.get(names::COMPONENT_LABEL)).is_some_and(|c| c == "preflight")
-    });
-    let view = pod.map(pod_view).unwrap_or_default();
-    let outcome = if holds("Complete").is_some() {
-        Some(Ok(()))
-    } else {
-        holds("Failed").map(|condition| Err(preflight_failure(&view, condition.reason.as_deref(), condition.message.as_deref())))
+    let view = pods.iter().find(|p| is_preflight(p, revision)).map(pod_view).unwrap_or_default();
+    let partial = view.ended.as_ref().filter(|e| e.exit_code == PARTIAL).map(|e| e.message.clone());
+    let outcome = match (holds("Complete"), holds("Failed")) {
+        (Some(_), _) => Some(Ok(None)),
+        (None, Some(_)) if partial.is_some() => Some(Ok(partial)),
+        (None, failed) => failed.map(|c| Err(preflight_failure(&view, c.reason.as_deref(), c.message.as_deref()))),
     };
-    Some(Preflight { revision, outcome })
+    let waits = view.waiting.as_ref().filter(|_| view.ended.is_none()).filter(|(why, _)| STUCK.contains(&why.as_str()));
+    Some(Preflight { revision, outcome, waits: waits.map(|(why, text)| not_started(why, text)) })
+}
+
+/// `sluice check`: all state is used, but something starts empty.
+const PARTIAL: i32 = 3;
+/// `sluice check` and `sluice plan`: it cannot be.
+const REFUSED: i32 = 2;
+/// What a container waits for that does not come by itself.
+const STUCK: &[&str] =
+    &["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError"];
+
+fn not_started(why: &str, text: &str) -> Failure {
+    let reason = if why.contains("Image") { "ImagePullFailed" } else { "PreflightFailed" };
+    Failure { reason: reason.into(), message: format!("the preflight pod did not start: {why}: {text}") }
 }
 
 fn preflight_failure(pod: &PodView, reason: Option<&str>, message: Option<&str>) -> Failure {
     match (&pod.ended, &pod.waiting) {
-        (Some(ended), _) if ended.exit_code == 2 => Failure { reason: "InvalidSql".into(), message: ended.message.clone() },
+        (Some(ended), _) if ended.exit_code == REFUSED => match ended.message.lines().position(|line| line == "incompatible") {
+            Some(verdict) => {
+                let reasons: Vec<_> = ended.message.lines().skip(verdict + 1).collect();
+                let message = format!("the SQL cannot take over the state of the job that runs:\n{}", reasons.join("\n"));
+                Failure { reason: "IncompatibleState".into(), message }
+            }
+            None => Failure { reason: "InvalidSql".into(), message: ended.message.clone() },
+        },
         (Some(ended), _) => Failure {
             reason: "PreflightFailed".into(),
             message: format!("the preflight ended with exit code {}: {}", ended.exit_code, ended.message),
         },
-        (None, Some((why, text))) => Failure {
-            reason: if why.contains("Image") || why == "ErrImagePull" { "ImagePullFailed".into() } else { "PreflightFailed".into() },
-            message: format!("the preflight pod did not start: {why}: {text}"),
-        },
+        (None, Some((why, text))) => not_started(why, text),
         _ => Failure {
             reason: "PreflightFailed".into(),
             message: format!(

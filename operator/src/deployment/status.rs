@@ -140,9 +140,10 @@ fn conditions(input: &Input, status: &mut StreamingDeploymentStatus, pod: Option
     let mut list = std::mem::take(&mut status.conditions);
     let (accepted, reason, message) = accepted(input, status, blocked);
     set(&mut list, "Accepted", accepted, &reason, &message, generation, now);
-    let (ready, ready_reason, ready_message) = ready(status, pod, (accepted, &reason, &message));
+    let waits = waits(input, status, pod);
+    let (ready, ready_reason, ready_message) = ready(status, waits.as_deref(), (accepted, &reason, &message));
     set(&mut list, "Ready", ready, &ready_reason, &ready_message, generation, now);
-    let (running, running_reason, running_message) = running(status, pod);
+    let (running, running_reason, running_message) = running(status, waits);
     set(&mut list, "Running", running, running_reason, &running_message, generation, now);
     checkpoint_health(input, status, &mut list);
     match &status.operation {
@@ -187,7 +188,16 @@ fn stalled(status: &StreamingDeploymentStatus) -> Option<(String, String)> {
     Some((halted.reason.clone(), halted.message.clone()))
 }
 
-fn ready(status: &StreamingDeploymentStatus, pod: Option<&PodView>, accepted: (bool, &str, &str)) -> (bool, String, String) {
+/// Why a pod is not there or does not run: what the API server, the scheduler or the kubelet say.
+fn waits(input: &Input, status: &StreamingDeploymentStatus, pod: Option<&PodView>) -> Option<String> {
+    let revision = status.operation.as_ref().map_or(status.revision.unwrap_or_default().current, |o| o.revision);
+    let preflight = || input.observed.preflights.iter().find(|p| p.revision == revision)?.waits.as_ref().map(|w| w.message.clone());
+    let refused = || input.observed.workload(revision)?.refused.clone();
+    let pod = pod.filter(|p| !p.running).and_then(|p| p.waiting.as_ref()).map(|(reason, text)| format!("{reason}: {text}"));
+    pod.or_else(refused).or_else(preflight)
+}
+
+fn ready(status: &StreamingDeploymentStatus, waits: Option<&str>, accepted: (bool, &str, &str)) -> (bool, String, String) {
     if let Some(operation) = &status.operation {
         let (reason, what) = match operation.kind {
             OperationType::Deploy | OperationType::Resume => ("Starting", "the job starts"),
@@ -196,7 +206,7 @@ fn ready(status: &StreamingDeploymentStatus, pod: Option<&PodView>, accepted: (b
             OperationType::Suspend => ("Suspending", "the job stops"),
             OperationType::Delete => ("Deleting", "the job stops"),
         };
-        let waits = pod.filter(|p| !p.running).and_then(|p| p.waiting.as_ref()).map(|(r, m)| format!(": {r} {m}")).unwrap_or_default();
+        let waits = waits.map(|w| format!(": {w}")).unwrap_or_default();
         return (false, reason.into(), format!("{what} ({:?}){waits}", operation.step));
     }
     if !accepted.0 {
@@ -218,7 +228,7 @@ fn ready(status: &StreamingDeploymentStatus, pod: Option<&PodView>, accepted: (b
     }
 }
 
-fn running(status: &StreamingDeploymentStatus, pod: Option<&PodView>) -> (bool, &'static str, String) {
+fn running(status: &StreamingDeploymentStatus, waits: Option<String>) -> (bool, &'static str, String) {
     let failure = || status.last_failure.as_ref().map(|f| f.message.clone()).unwrap_or_default();
     match status.job_state.unwrap_or_default() {
         JobState::Running => (true, "Running", String::new()),
@@ -228,10 +238,7 @@ fn running(status: &StreamingDeploymentStatus, pod: Option<&PodView>) -> (bool, 
         JobState::Restarting => (false, "Restarting", failure()),
         JobState::Stopped => (false, "Stopped", String::new()),
         JobState::Unknown => (false, "Unknown", "the job's REST API does not answer".into()),
-        JobState::Initializing => {
-            let waits = pod.filter(|p| !p.running).and_then(|p| p.waiting.as_ref()).map(|(r, m)| format!("{r}: {m}"));
-            (false, "Starting", waits.unwrap_or_default())
-        }
+        JobState::Initializing => (false, "Starting", waits.unwrap_or_default()),
     }
 }
 

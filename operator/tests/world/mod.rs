@@ -175,6 +175,12 @@ impl World {
         if object["spec"]["replicas"] != 1 || objects.contains_key(&key("pods", &pod)) {
             return;
         }
+        if self.sql(set, objects).contains("QUOTA") {
+            let message = format!("create Pod {pod} in StatefulSet {set} failed error: pods \"{pod}\" is forbidden: exceeded quota: q");
+            let event = json!({"reason": "FailedCreate", "message": message, "involvedObject": {"name": set}, "lastTimestamp": self.now()});
+            self.api.store().put(&key("events", set), event);
+            return;
+        }
         let ip = {
             let mut next = self.next_ip.lock().unwrap();
             *next += 1;

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use sluice_batch::{Error, Result};
 use sluice_state::compatibility::{Fate, Report, Verdict};
+use sluice_state::manifest::Manifest;
 use sluice_state::{Savepoint, storage};
 
 use super::print;
@@ -14,10 +16,11 @@ use crate::script::{self, Step};
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   sluice check /savepoints/2026-05-01 new.sql && sluice run new.sql --restore-from /savepoints/2026-05-01
+  sluice check http://localhost:8081 new.sql
 
 Exit codes: 0 compatible: all state is used; 3 partial: something starts empty; 2 incompatible: some state cannot be used.")]
 pub struct Args {
-    /// The directory of the savepoint: a path, or s3://bucket/prefix.
+    /// The directory of the savepoint: a path, or s3://bucket/prefix. Or the address of a job that runs: http://host:port.
     savepoint: String,
     /// The SQL script that is to go on from it, or YAML with a StreamingDeployment.
     file: PathBuf,
@@ -42,7 +45,10 @@ pub enum Output {
 /// If the savepoint cannot be read or the script cannot be planned.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let script = script::load(&args.file, &args.sql)?;
-    let manifest = Savepoint::manifest(storage::at(&args.savepoint, &super::run::storage_options(&script)?)?.as_ref())?;
+    let manifest = match args.savepoint.strip_prefix("http://") {
+        Some(job) => of_job(job.trim_end_matches('/'))?,
+        None => Savepoint::manifest(storage::at(&args.savepoint, &super::run::storage_options(&script)?)?.as_ref())?,
+    };
     let graphs: Vec<_> = script.steps.iter().filter_map(|s| if let Step::Job { graph, .. } = s { Some(graph) } else { None }).collect();
     let [graph] = graphs[..] else {
         return Err(Error::plan(format!("a savepoint is of one job, and the script has {}", graphs.len()))
@@ -59,6 +65,22 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Verdict::Incompatible => 2,
     }))
 }
+
+/// How long a job may take to say what its state is.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What a savepoint of a running job would hold.
+fn of_job(address: &str) -> Result<Manifest> {
+    let failed = |e: ureq::Error| Error::runtime(format!("the job at http://{address} does not say what its state is: {e}"));
+    let get = || -> Result<Manifest, ureq::Error> {
+        let request = ureq::get(format!("http://{address}/api/v1/state")).config().timeout_global(Some(ANSWER)).build();
+        request.call()?.body_mut().with_config().limit(MOST_BYTES).read_json()
+    };
+    get().map_err(failed)
+}
+
+/// Longer answers are none of ours.
+const MOST_BYTES: u64 = 64 << 20;
 
 fn text(report: &Report) -> String {
     let mut out = format!("{}\n", report.verdict);

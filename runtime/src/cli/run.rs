@@ -51,7 +51,7 @@ pub struct Args {
     /// 'parallelism.default' says.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     parallelism: Option<u32>,
-    /// Serve /livez, /readyz, /metrics, GET /api/v1/job and POST /savepoints here, e.g. 0.0.0.0:8080.
+    /// Serve /livez, /readyz, /metrics, GET /api/v1/job, GET /api/v1/state and POST /savepoints here, e.g. 0.0.0.0:8080.
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
     /// How the rows of a SELECT are printed; a live table on a terminal and a changelog table elsewhere, if not said.
@@ -141,7 +141,7 @@ pub fn run(args: Args) -> Result<()> {
                 // Its broker is gone with the process, and the commit records with it.
                 let options = if local.is_some() { JobOptions { checkpoint_dir: None, ..options } } else { options };
                 let client = client::new(args.output.unwrap_or_else(default_format), stop.clone());
-                requests.begin(&options.storage);
+                requests.begin(&options.storage, savepoint::manifest_of(&graph, &options.sql));
                 let periodic = Periodic::start(&catalog, &requests)?;
                 stats.status.begin(&options.name);
                 let job = Job { graph: &graph, options: &options, clock: &SystemClock, stop: &stop, stats: &stats };

@@ -49,7 +49,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Listens on `address` and answers `/livez`, `/readyz`, `/metrics`, `GET /api/v1/job` and `POST /savepoints`.
+    /// Listens on `address` and answers `/livez`, `/readyz`, `/metrics`, `GET /api/v1/job`, `GET /api/v1/state` and `POST /savepoints`.
     ///
     /// # Errors
     /// If the address cannot be bound.
@@ -78,6 +78,7 @@ fn router(served: Served) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/v1/job", get(job::job))
+        .route("/api/v1/state", get(state))
         .route("/savepoints", post(savepoint))
         .with_state(served)
 }
@@ -107,6 +108,15 @@ async fn savepoint(State(served): State<Served>, wish: Result<Json<Wish>, JsonRe
         Ok(Ok(Ok(directory))) => done(&directory),
         Ok(Ok(Err(e))) => refused(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
         _ => refused(StatusCode::INTERNAL_SERVER_ERROR, "the job has ended".into()),
+    }
+}
+
+/// What a savepoint of the job would hold (its `manifest.json`, without rows and files), so that other SQL can be checked against it; 503
+/// before the job has begun.
+async fn state(State(served): State<Served>) -> impl IntoResponse {
+    match served.requests.manifest() {
+        Some(manifest) => (StatusCode::OK, Json(serde_json::json!(*manifest))),
+        None => (StatusCode::SERVICE_UNAVAILABLE, Json(serde_json::json!({"error": "starting"}))),
     }
 }
 

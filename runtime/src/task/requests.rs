@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sluice_batch::{Error, Result, fail};
 use sluice_sql::catalog::Catalog;
 use sluice_state::checkpoints::Stopped;
+use sluice_state::manifest::Manifest;
 use sluice_state::{Savepoint, storage};
 
 use super::commit::Committer;
@@ -119,6 +120,8 @@ pub struct Requests {
     storage: Mutex<storage::Options>,
     /// The newest savepoint that was asked for.
     last: Arc<Mutex<Option<Progress>>>,
+    /// What a savepoint of the job that runs would hold.
+    manifest: Mutex<Option<Arc<Manifest>>>,
 }
 
 #[derive(Default)]
@@ -129,9 +132,15 @@ struct Queue {
 }
 
 impl Requests {
-    /// A job begins that reaches object stores so.
-    pub fn begin(&self, storage: &storage::Options) {
+    /// A job begins that reaches object stores so, and whose savepoints hold this.
+    pub fn begin(&self, storage: &storage::Options, manifest: Manifest) {
         *self.storage.lock().unwrap_or_else(PoisonError::into_inner) = storage.clone();
+        *self.manifest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(manifest));
+    }
+
+    /// What a savepoint of the job that runs would hold; none if no job has begun.
+    pub fn manifest(&self) -> Option<Arc<Manifest>> {
+        self.manifest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Asks for a savepoint.

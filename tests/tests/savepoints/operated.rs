@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sluice_tests::engine::Run;
 use sluice_tests::services::free_port;
 
-use crate::{Lab, succeed, text};
+use crate::{Lab, sluice, succeed, text};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -136,6 +136,34 @@ fn a_job_stops_stays_up_and_starts_by_name() {
     assert_eq!(info.get("restoredFrom"), None, "{info}");
     succeed(&empty.run.stop(SOON));
     assert_eq!(counted(&lab, &mut seen).0, 1);
+}
+
+/// Other SQL is checked against a job that runs: what it says of its state is what a savepoint of it says.
+#[test]
+fn sql_is_checked_against_a_job_that_runs() {
+    let lab = Lab::new();
+    std::fs::create_dir_all(lab.path("secrets/files")).unwrap();
+    std::fs::write(lab.path("secrets/files/out"), text(&lab.path("out"))).unwrap();
+    let job = Job::start(&lab, &[]);
+    assert_eq!(job.savepoint(&json!({"directory": text(&lab.path("sp"))})).0, 200);
+    let query = "SELECT COUNT(*) FROM numbers";
+    for (name, new, code, words) in [
+        ("same", SCRIPT.to_owned(), 0, "compatible"),
+        ("keyed", SCRIPT.replace(query, "SELECT COUNT(*) FROM numbers GROUP BY id"), 2, "group keys changed"),
+        ("more", SCRIPT.replace("INTO counts SELECT COUNT(*)", "INTO counts SELECT COUNT(*) + MAX(id)"), 3, "starts empty"),
+        ("broken", SCRIPT.replace("FROM numbers", "FROM nothing"), 2, ""),
+    ] {
+        let file = lab.path(&format!("{name}.sql"));
+        std::fs::write(&file, new).unwrap();
+        let [live, taken] = [job.url.as_str(), text(&lab.path("sp"))].map(|of| sluice(&["check", of, text(&file)]));
+        let said = String::from_utf8_lossy(&live.stdout).into_owned();
+        assert!(live.status.code() == Some(code) && said.contains(words), "{name}: {live:?}");
+        assert_eq!((live.status.code(), &live.stdout), (taken.status.code(), &taken.stdout), "{name}");
+    }
+    succeed(&job.run.stop(SOON));
+    let file = lab.path("same.sql");
+    let gone = sluice(&["check", &job.url, text(&file)]);
+    assert!(gone.status.code() == Some(1) && String::from_utf8_lossy(&gone.stderr).contains("does not say what its state is"), "{gone:?}");
 }
 
 #[test]

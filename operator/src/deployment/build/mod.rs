@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sluice_crds::{StartedFrom, StreamingDeployment};
 
-pub use pod::{parse_overrides, storage_path};
+pub use pod::{CheckState, parse_overrides, storage_path};
 pub use preflight::DEADLINE as PREFLIGHT_DEADLINE;
 
 use super::revision::{Revision, hash};
@@ -103,8 +103,8 @@ pub fn workload(owner: &Owner, revision: &Revision, start: &StartedFrom, options
 }
 
 /// The Job that tries a revision before it is run.
-pub fn preflight(owner: &Owner, revision: &Revision) -> Child {
-    preflight::build(owner, revision)
+pub fn preflight(owner: &Owner, revision: &Revision, check_state: Option<CheckState>) -> Child {
+    preflight::build(owner, revision, check_state)
 }
 
 /// What the same revision may be started with.

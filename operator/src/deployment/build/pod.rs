@@ -23,14 +23,20 @@ const USER: i64 = 65532;
 /// What a pod is for.
 pub enum Purpose<'a> {
     Job { start: &'a StartedFrom, allow_non_restored_state: bool },
-    Preflight,
+    Preflight(Option<CheckState>),
+}
+
+/// What a preflight checks beside the SQL: that it takes the state of the job that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckState {
+    pub allow_non_restored_state: bool,
 }
 
 pub fn template(owner: &Owner, revision: &Revision, purpose: &Purpose) -> PodTemplateSpec {
     let mut labels = names::revision_labels(&owner.name, revision.number);
     let (component, restart) = match purpose {
         Purpose::Job { .. } => ("job", "Always"),
-        Purpose::Preflight => ("preflight", "Never"),
+        Purpose::Preflight(_) => ("preflight", "Never"),
     };
     labels.insert(names::COMPONENT_LABEL.into(), component.into());
     let spec = PodSpec {
@@ -58,7 +64,7 @@ pub fn template(owner: &Owner, revision: &Revision, purpose: &Purpose) -> PodTem
         template.merge_from(overrides);
         // Labels that selectors need are the operator's.
         template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(labels);
-        if let (Purpose::Preflight, Some(spec)) = (purpose, &mut template.spec) {
+        if let (Purpose::Preflight(_), Some(spec)) = (purpose, &mut template.spec) {
             // A Job takes only Never and OnFailure; and a sidecar of the job would keep it from ending.
             spec.restart_policy = Some(restart.into());
             spec.containers.retain(|c| c.name == names::CONTAINER);
@@ -149,7 +155,15 @@ fn probe(path: &str, period: i32) -> Probe {
 
 fn args(owner: &Owner, template: &Template, purpose: &Purpose) -> Vec<String> {
     let file = format!("{}/{}", names::JOB_FOLDER, names::JOB_FILE);
-    let Purpose::Job { start, allow_non_restored_state } = purpose else { return vec!["plan".into(), file] };
+    let (start, allow_non_restored_state) = match purpose {
+        Purpose::Job { start, allow_non_restored_state } => (start, allow_non_restored_state),
+        Purpose::Preflight(None) => return vec!["plan".into(), file],
+        Purpose::Preflight(Some(check)) => {
+            let job = format!("http://{}.{}.svc:{}", names::rest_service(&owner.name), owner.namespace, names::REST_PORT);
+            let allow = check.allow_non_restored_state.then(|| "--allow-non-restored-state".to_owned());
+            return ["check".to_owned(), job, file].into_iter().chain(allow).collect();
+        }
+    };
     let mut args = vec!["run".into(), file, "--http".into(), format!("0.0.0.0:{}", names::REST_PORT), "--linger".into()];
     if let Some(storage) = &template.storage {
         for (key, value) in [

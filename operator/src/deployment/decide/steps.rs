@@ -2,11 +2,12 @@
 
 use jiff::SignedDuration;
 use sluice_crds::{
-    Fallback, Halted, LastSavepoint, Operation, OperationType, Rejected, RevisionStatus, SavepointPhase, StartedFrom, Step, UpgradeMode,
+    CompatibilityCheck, Fallback, Halted, LastSavepoint, Operation, OperationType, Rejected, RevisionStatus, SavepointPhase, StartedFrom,
+    Step, UpgradeMode,
 };
 
 use super::{Action, Plan};
-use crate::deployment::build::{self, WorkloadOptions, storage_path};
+use crate::deployment::build::{self, CheckState, WorkloadOptions, storage_path};
 use crate::deployment::observe::{Failure, PodView};
 use crate::deployment::revision::Revision;
 use crate::names;
@@ -14,6 +15,10 @@ use crate::runtime_api::{RuntimeState, SavepointRequest, SavepointState};
 
 /// How long a job without checkpoints has to run to count as stable.
 const STATELESS_STABLE: SignedDuration = SignedDuration::from_secs(30);
+/// A preflight pod that cannot start for so long is a failure: an image that is not there, a quota.
+const STUCK: SignedDuration = SignedDuration::from_secs(20);
+/// A job that has been down for so long takes no savepoint.
+const DOWN: SignedDuration = SignedDuration::from_secs(30);
 /// So many crashes of a new revision are enough.
 const CRASHES: i32 = 3;
 
@@ -48,33 +53,64 @@ impl Plan<'_> {
         let owner = self.input.owner;
         self.apply(build::config_map(owner, &revision));
         let seen = self.input.observed.preflights.iter().find(|p| p.revision == revision.number).cloned();
-        match seen.map(|p| p.outcome) {
-            None => self.apply(build::preflight(owner, &revision)),
-            Some(None) => {}
-            Some(Some(Err(failure))) => self.reject(operation, &failure),
-            Some(Some(Ok(()))) => {
-                if operation.start.is_some() {
-                    return self.go(Step::Stop);
+        let Some(seen) = seen else { return self.apply(build::preflight(owner, &revision, self.state_to_check(operation))) };
+        match seen.outcome {
+            None => match seen.waits.filter(|_| self.step_time(operation) > STUCK) {
+                Some(failure) => self.reject(operation, &failure),
+                None => {}
+            },
+            Some(Err(failure))
+                if failure.reason == "IncompatibleState"
+                    && self.input.valid.policy.upgrade.compatibility_check == CompatibilityCheck::Warn =>
+            {
+                self.event(true, "IncompatibleState", failure.message);
+                self.after_preflight(operation);
+            }
+            Some(Err(failure)) => self.reject(operation, &failure),
+            Some(Ok(warning)) => {
+                if let Some(warning) = warning {
+                    self.event(true, "PartialState", format!("some state of revision {} starts empty:\n{warning}", operation.revision));
                 }
-                let mode = self.effective_mode(operation);
-                if let Some(operation) = &mut self.status.operation {
-                    operation.mode = mode;
-                }
-                if mode == UpgradeMode::Savepoint {
-                    return self.go(Step::Savepoint);
-                }
-                self.last_state();
-                self.go(Step::Stop);
+                self.after_preflight(operation);
             }
         }
     }
 
-    /// LastState with a checkpoint that is too old takes a savepoint.
+    /// Nothing speaks against the new revision.
+    fn after_preflight(&mut self, operation: &Operation) {
+        if operation.start.is_some() {
+            return self.go(Step::Stop);
+        }
+        let mode = self.effective_mode(operation);
+        if let Some(operation) = &mut self.status.operation {
+            operation.mode = mode;
+        }
+        if mode == UpgradeMode::Savepoint {
+            return self.go(Step::Savepoint);
+        }
+        self.last_state();
+        self.go(Step::Stop);
+    }
+
+    /// The state of a job that runs and is to be gone on from is looked at before it is stopped.
+    fn state_to_check(&self, operation: &Operation) -> Option<CheckState> {
+        let upgrade = &self.input.valid.policy.upgrade;
+        let from = operation.from.unwrap_or_default();
+        let runs = self.input.observed.info(from).is_some_and(|i| i.state == RuntimeState::Running);
+        let wanted = runs && operation.start.is_none() && upgrade.compatibility_check != CompatibilityCheck::Off;
+        wanted.then_some(CheckState { allow_non_restored_state: upgrade.allow_non_restored_state })
+    }
+
+    /// LastState with a checkpoint that is too old takes a savepoint; a job that has never got so far as to run has none to give.
     fn effective_mode(&self, operation: &Operation) -> UpgradeMode {
+        let from = operation.from.unwrap_or_default();
+        let runs = self.input.observed.info(from).is_some_and(|i| i.state == RuntimeState::Running);
+        if operation.mode == UpgradeMode::Savepoint && !runs && self.revisions().stable != Some(from) {
+            return UpgradeMode::LastState;
+        }
         let (Some(most), UpgradeMode::LastState) = (self.input.valid.policy.max_checkpoint_age, operation.mode) else {
             return operation.mode;
         };
-        let from = operation.from.unwrap_or_default();
         let fresh = self.input.observed.info(from).and_then(|i| i.last_commit).is_some_and(|at| self.input.now.duration_since(at) <= most);
         if fresh { UpgradeMode::LastState } else { UpgradeMode::Savepoint }
     }
@@ -166,10 +202,20 @@ impl Plan<'_> {
                     self.actions.push(Action::TakeSavepoint { address: view.address.clone(), request });
                 }
             }
-            _ if self.hopeless(from) => self.actions.push(end(Err("the job does not run".into()))),
+            _ if self.hopeless(from) || (self.step_time(operation) > DOWN && !self.serves(from)) => {
+                self.actions.push(end(Err("the job does not run".into())))
+            }
             // It starts, is busy with another savepoint, or does not answer for the moment.
             _ => {}
         }
+    }
+
+    /// The job is in a state in which it takes savepoints, or takes one.
+    fn serves(&self, revision: i64) -> bool {
+        self.input
+            .observed
+            .info(revision)
+            .is_some_and(|i| matches!(i.state, RuntimeState::Running | RuntimeState::Stopping | RuntimeState::Stopped))
     }
 
     /// The job's pod keeps failing, or there is none.
@@ -351,7 +397,7 @@ impl Plan<'_> {
             // A fix waits: there is no need to wait for the deadline of what it fixes.
             _ if !running
                 && self.input.wanted_hash().is_some_and(|wanted| wanted != operation.hash)
-                && operation.kind == OperationType::Upgrade =>
+                && matches!(operation.kind, OperationType::Upgrade | OperationType::Deploy | OperationType::Resume) =>
             {
                 fail("Superseded", "the spec has changed again before the job ran".into())
             }

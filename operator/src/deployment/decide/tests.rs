@@ -50,7 +50,21 @@ fn running(revision: i64, commits: u64) -> JobView {
 fn workload(revision: i64, replicas: i32) -> Workload {
     let pod = PodView { name: format!("job-r{revision}-0"), running: true, address: Some("10.0.0.1:8081".into()), ..PodView::default() };
     let pods = if replicas > 0 { vec![pod] } else { vec![] };
-    Workload { revision, replicas, start: StartedFrom { state_id: 1, path: None }, pods }
+    Workload { revision, replicas, start: StartedFrom { state_id: 1, path: None }, pods, refused: None }
+}
+
+fn tried(outcome: Option<Result<Option<String>, Failure>>) -> Preflight {
+    Preflight { revision: 2, outcome, waits: None }
+}
+
+fn failure(reason: &str) -> Failure {
+    Failure { reason: reason.into(), message: "no".into() }
+}
+
+/// Revision 1 has never run, and does not run now.
+fn never_ran(scene: &mut Scene) {
+    scene.status.revision = Some(RevisionStatus { current: 1, target: 1, stable: None });
+    info(scene).state = RuntimeState::Initializing;
 }
 
 impl Scene {
@@ -219,21 +233,56 @@ fn phase_by_change_by_observation() {
         // Preflight.
         (
             "preflight runs",
-            Scene::upgrading(Step::Preflight, 5).with(|s| s.observed.preflights = vec![Preflight { revision: 2, outcome: None }]),
+            Scene::upgrading(Step::Preflight, 5).with(|s| s.observed.preflights = vec![tried(None)]),
             "Upgrade/Preflight Upgrading []",
         ),
         (
             "preflight failed",
             Scene::upgrading(Step::Preflight, 5).with(|s| {
                 let failure = Failure { reason: "InvalidSql".into(), message: "no".into() };
-                s.observed.preflights = vec![Preflight { revision: 2, outcome: Some(Err(failure)) }];
+                s.observed.preflights = vec![tried(Some(Err(failure)))];
             }),
             "- Running rejected=InvalidSql [job-r1=1 delete:Job:job-r2-preflight]",
         ),
         (
             "preflight passed",
-            Scene::upgrading(Step::Preflight, 5).with(|s| s.observed.preflights = vec![Preflight { revision: 2, outcome: Some(Ok(())) }]),
+            Scene::upgrading(Step::Preflight, 5).with(|s| s.observed.preflights = vec![tried(Some(Ok(None)))]),
             "Upgrade/Savepoint Upgrading [savepoint:upgrade:owned=true]",
+        ),
+        (
+            "preflight passed, but the old job has never run",
+            Scene::upgrading(Step::Preflight, 5).with(never_ran).with(|s| s.observed.preflights = vec![tried(Some(Ok(None)))]),
+            "Upgrade/Stop Upgrading [job-r1=0]",
+        ),
+        (
+            "preflight says that some state starts empty",
+            Scene::upgrading(Step::Preflight, 5).with(|s| s.observed.preflights = vec![tried(Some(Ok(Some("MAX is new".into()))))]),
+            "Upgrade/Savepoint Upgrading [savepoint:upgrade:owned=true]",
+        ),
+        (
+            "preflight says that state does not fit",
+            Scene::upgrading(Step::Preflight, 5).with(|s| s.observed.preflights = vec![tried(Some(Err(failure("IncompatibleState"))))]),
+            "- Running rejected=IncompatibleState [job-r1=1 delete:Job:job-r2-preflight]",
+        ),
+        (
+            "preflight says that state does not fit, which is only to be told",
+            Scene::upgrading(Step::Preflight, 5).with(|s| {
+                s.spec["upgrade"] = json!({"compatibilityCheck": "Warn"});
+                s.observed.preflights = vec![tried(Some(Err(failure("IncompatibleState"))))];
+            }),
+            "Upgrade/Savepoint Upgrading [savepoint:upgrade:owned=true]",
+        ),
+        (
+            "preflight waits for its image",
+            Scene::upgrading(Step::Preflight, 5)
+                .with(|s| s.observed.preflights = vec![Preflight { waits: Some(failure("ImagePullFailed")), ..tried(None) }]),
+            "Upgrade/Preflight Upgrading []",
+        ),
+        (
+            "preflight waits for its image for too long",
+            Scene::upgrading(Step::Preflight, 25)
+                .with(|s| s.observed.preflights = vec![Preflight { waits: Some(failure("ImagePullFailed")), ..tried(None) }]),
+            "- Running rejected=ImagePullFailed [job-r1=1 delete:Job:job-r2-preflight]",
         ),
         (
             "preflight, and changed again",
@@ -287,6 +336,27 @@ fn phase_by_change_by_observation() {
         (
             "savepoint, job silent",
             Scene::upgrading(Step::Savepoint, 5).with(|s| (s.observed.savepoints, s.observed.job) = (vec![savepoint(Pending)], None)),
+            "Upgrade/Savepoint Upgrading []",
+        ),
+        (
+            "savepoint, job silent for long",
+            Scene::upgrading(Step::Savepoint, 35).with(|s| (s.observed.savepoints, s.observed.job) = (vec![savepoint(Pending)], None)),
+            "Upgrade/Savepoint Upgrading [end:false]",
+        ),
+        (
+            "savepoint, job opens its sources",
+            Scene::upgrading(Step::Savepoint, 35).with(|s| {
+                s.observed.savepoints = vec![savepoint(Pending)];
+                info(s).state = RuntimeState::Initializing;
+            }),
+            "Upgrade/Savepoint Upgrading [end:false]",
+        ),
+        (
+            "savepoint, takes long",
+            Scene::upgrading(Step::Savepoint, 35).with(|s| {
+                s.observed.savepoints = vec![savepoint(Pending)];
+                (info(s).state, info(s).savepoint) = (RuntimeState::Stopping, Some(taken(SavepointState::InProgress)));
+            }),
             "Upgrade/Savepoint Upgrading []",
         ),
         (

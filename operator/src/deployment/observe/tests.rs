@@ -10,6 +10,7 @@ fn the_last_error_of_the_log_is_what_a_user_reads() {
     for (text, expected) in [
         (json, "line 3, column 7: there is no table 'b' (did you mean 'a'?)"),
         ("Killed\n", "Killed"),
+        ("{\"level\":\"INFO\",\"fields\":{}}\nincompatible\n  why", "incompatible\n  why"),
         ("", ""),
         (r#"{"level":"ERROR","fields":{"message":"x","line":0,"column":0,"hint":null}}"#, "x"),
     ] {
@@ -51,10 +52,11 @@ fn preflights_say_why_they_failed() {
             .unwrap()
     };
     let failed = || job(json!([{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long"}]));
-    let ended = |code| {
+    let said = |code: i32, message: &str| {
         json!({"containerStatuses": [{"name": "sluice", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-        "state": {"terminated": {"exitCode": code, "message": "no such column"}}}]})
+        "state": {"terminated": {"exitCode": code, "message": message}}}]})
     };
+    let ended = |code| said(code, "no such column");
     let waiting = json!({"containerStatuses": [{"name": "sluice", "image": "", "imageID": "", "ready": false, "restartCount": 0,
         "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}]});
     for (job, pods, reason, words) in [
@@ -62,13 +64,21 @@ fn preflights_say_why_they_failed() {
         (job(json!([{"type": "Complete", "status": "True"}])), vec![], Some(""), ""),
         (failed(), vec![pod("preflight", ended(2))], Some("InvalidSql"), "no such column"),
         (failed(), vec![pod("preflight", ended(1))], Some("PreflightFailed"), "exit code 1"),
-        (failed(), vec![pod("preflight", waiting)], Some("ImagePullFailed"), "not found"),
+        (
+            failed(),
+            vec![pod("preflight", said(2, "incompatible\n  GroupAggregate\n    why\n"))],
+            Some("IncompatibleState"),
+            "GroupAggregate\n    why",
+        ),
+        (failed(), vec![pod("preflight", said(3, "partial\n  MAX is new"))], Some("partial"), "MAX is new"),
+        (failed(), vec![pod("preflight", waiting.clone())], Some("ImagePullFailed"), "not found"),
         (failed(), vec![pod("job", ended(2))], Some("PreflightFailed"), "too long; a Secret"),
     ] {
         let found = preflight(&job, &pods).unwrap();
         assert_eq!(found.revision, 2);
         match (found.outcome, reason) {
-            (None, None) | (Some(Ok(())), Some("")) => {}
+            (None, None) | (Some(Ok(None)), Some("")) => {}
+            (Some(Ok(Some(warning))), Some("partial")) => assert!(warning.contains(words), "{warning}"),
             (Some(Err(failure)), Some(reason)) => {
                 assert_eq!(failure.reason, reason);
                 assert!(failure.message.contains(words), "{failure:?}");
@@ -76,4 +86,23 @@ fn preflights_say_why_they_failed() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn what_keeps_a_preflight_from_starting() {
+    let job: Job = serde_json::from_value(json!({"metadata": {"labels": {"sluice.dev/revision": "r2"}}})).unwrap();
+    for (why, reason) in [
+        ("ContainerCreating", None),
+        ("ErrImagePull", Some("ImagePullFailed")),
+        ("InvalidImageName", Some("ImagePullFailed")),
+        ("CreateContainerConfigError", Some("PreflightFailed")),
+    ] {
+        let status = json!({"containerStatuses": [{"name": "sluice", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": why, "message": "text"}}}]});
+        let found = preflight(&job, &[pod("preflight", status)]).unwrap();
+        assert_eq!(found.outcome, None);
+        assert_eq!(found.waits.map(|w| w.reason).as_deref(), reason, "{why}");
+    }
+    assert_eq!(refused_reason("pods \"a\" is forbidden: exceeded quota: q"), "QuotaExceeded");
+    assert_eq!(refused_reason("violates PodSecurity \"restricted:latest\""), "PodForbidden");
 }

@@ -23,7 +23,7 @@ fn pod(revision: &Revision, start: &StartedFrom) -> PodSpec {
 /// https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
 #[test]
 fn pods_are_restricted() {
-    for purpose in [Purpose::Preflight, Purpose::Job { start: &StartedFrom::default(), allow_non_restored_state: false }] {
+    for purpose in [Purpose::Preflight(None), Purpose::Job { start: &StartedFrom::default(), allow_non_restored_state: false }] {
         let spec = template(&owner(), &revision(json!({})), &purpose).spec.unwrap();
         let pod = spec.security_context.unwrap();
         assert_eq!((pod.run_as_non_root, pod.run_as_user), (Some(true), Some(65532)));
@@ -51,7 +51,7 @@ fn arguments_say_where_state_is_and_begins() {
     assert_eq!(mounts.iter().find(|m| m.name == "state").unwrap().mount_path, "/state");
     let claim = spec.volumes.unwrap().into_iter().find_map(|v| v.persistent_volume_claim).unwrap();
     assert_eq!(claim.claim_name, "job-state");
-    let preflight = template(&owner(), &revision(json!({})), &Purpose::Preflight).spec.unwrap();
+    let preflight = template(&owner(), &revision(json!({})), &Purpose::Preflight(None)).spec.unwrap();
     assert_eq!(preflight.containers[0].args.clone().unwrap(), ["plan", "/etc/sluice/job/deployment.yaml"]);
     assert!(preflight.volumes.unwrap().iter().all(|v| v.persistent_volume_claim.is_none()));
 }
@@ -88,7 +88,7 @@ fn overrides_are_merged_by_name() {
     assert_eq!(env.iter().find(|e| e.name == "SLUICE_LOG").unwrap().value.as_deref(), Some("debug"));
     assert_eq!(env.len(), 3);
     assert_eq!(spec.containers[0].image.as_deref(), Some("sluice:1"));
-    assert_eq!(template_of(&Purpose::Preflight).spec.unwrap().containers.len(), 1, "no sidecar beside a preflight");
+    assert_eq!(template_of(&Purpose::Preflight(None)).spec.unwrap().containers.len(), 1, "no sidecar beside a preflight");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn children_are_sealed_and_owned() {
     children.extend([
         build::config_map(&owner(), &revision),
         build::workload(&owner(), &revision, &start, &one),
-        build::preflight(&owner(), &revision),
+        build::preflight(&owner(), &revision, None),
     ]);
     let mut names = std::collections::BTreeSet::new();
     for child in &children {
@@ -132,4 +132,14 @@ fn children_are_sealed_and_owned() {
     let read: sluice_crds::StreamingDeployment = serde_yaml::from_str(yaml).unwrap();
     assert_eq!(read.spec.sql.inline.as_deref(), Some("INSERT INTO a SELECT 1"));
     assert_eq!(read.spec.config["execution.checkpointing.interval"], "1000 ms");
+}
+
+#[test]
+fn a_preflight_asks_the_job_that_runs() {
+    let revision = revision(json!({}));
+    let args = |check| template(&owner(), &revision, &Purpose::Preflight(check)).spec.unwrap().containers[0].args.clone().unwrap();
+    assert_eq!(args(None), ["plan", "/etc/sluice/job/deployment.yaml"]);
+    let check = args(Some(CheckState { allow_non_restored_state: true }));
+    let job = format!("http://{}-rest.{}.svc:8081", owner().name, owner().namespace);
+    assert_eq!(check, ["check", &job, "/etc/sluice/job/deployment.yaml", "--allow-non-restored-state"]);
 }

@@ -1,0 +1,55 @@
+//! What is left when a StreamingDeployment is deleted.
+
+use serde_json::{Value, json};
+
+use crate::job::{DEADLINE, NAME, Work};
+use crate::{Lab, Test};
+
+pub const TESTS: &[Test] =
+    &[("deletion::retains_state", retain), ("deletion::takes_a_savepoint", savepoint), ("deletion::deletes_state", delete_state)];
+
+fn delete(work: &Work) {
+    work.lab.cluster.delete(&work.space.deployment_path(NAME), false);
+    work.space.wait(NAME, "deleted", DEADLINE, Value::is_null);
+    work.space.wait(NAME, "its children, too", DEADLINE, |_| {
+        work.space.versions().keys().all(|k| !k.contains("/job") || k.contains("persistentvolumeclaims") || k.contains("savepoints"))
+            && work.space.pods(NAME).is_empty()
+    });
+}
+
+/// Made again it goes on where it was.
+fn retain(lab: &Lab) {
+    let work = Work::new(lab, "retain");
+    let load = work.load(200);
+    work.start("one", &json!({}));
+    work.wait_rows(200);
+    delete(&work);
+    assert!(work.space.get("core/v1/persistentvolumeclaims/job-state").is_some());
+    work.start("two", &json!({}));
+    work.wait_for_rows("rows of the second", |rows| rows.iter().filter(|r| r.tag == "two").count() > 200);
+    work.assert_exact(load.stop());
+}
+
+fn savepoint(lab: &Lab) {
+    let work = Work::new(lab, "last-savepoint");
+    work.start("one", &json!({"onDelete": "Savepoint"}));
+    work.fill(0, 200);
+    work.assert_exact(200);
+    delete(&work);
+    let savepoints = work.space.list("sluice.dev/v1alpha1/savepoints");
+    assert_eq!(savepoints.len(), 1, "{savepoints:?}");
+    assert_eq!(savepoints[0]["status"]["phase"], "Completed", "{savepoints:?}");
+    let name = &savepoints[0]["metadata"]["name"];
+    work.start("two", &json!({"restoreFrom": {"savepointRef": {"name": name}}}));
+    work.fill(200, 300);
+    work.assert_exact(300);
+}
+
+fn delete_state(lab: &Lab) {
+    let work = Work::new(lab, "delete-state");
+    work.start("one", &json!({"onDelete": "DeleteState"}));
+    work.fill(0, 100);
+    work.assert_exact(100);
+    delete(&work);
+    work.space.wait(NAME, "no volume", DEADLINE, |_| work.space.get("core/v1/persistentvolumeclaims/job-state").is_none());
+}

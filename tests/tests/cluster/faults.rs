@@ -1,0 +1,54 @@
+//! Pods that die.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::json;
+use sluice_tests::cluster::condition;
+
+use crate::job::{DEADLINE, NAME, Work};
+use crate::{Lab, Test};
+
+pub const TESTS: &[Test] = &[("faults::pod_killed", pod_killed), ("faults::crash_loop_and_last_state", crash_loop)];
+
+/// Whatever takes a pod away: rows are written once.
+fn pod_killed(lab: &Lab) {
+    let work = Work::new(lab, "killed");
+    let load = work.load(300);
+    work.start("one", &json!({}));
+    for round in 1..=3 {
+        let rows = work.rows().len();
+        work.wait_rows(rows + 300);
+        let (uid, _) = work.space.pod(NAME);
+        lab.cluster.delete(&work.space.path(&format!("core/v1/pods/job-r1-0")), round != 2);
+        work.space.wait(NAME, "another pod", DEADLINE, |_| work.space.pods(NAME).iter().any(|p| p["metadata"]["uid"] != uid.as_str()));
+    }
+    work.ready();
+    let rows = work.rows().len();
+    work.wait_rows(rows + 300);
+    work.assert_exact(load.stop());
+}
+
+/// A job that cannot go on is repaired by a change, from its last checkpoint.
+fn crash_loop(lab: &Lab) {
+    let work = Work::new(lab, "crash-loop");
+    work.start("one", &json!({"restart": {"maxAttempts": 1, "initialBackoff": "100ms", "maxBackoff": "200ms"}}));
+    work.fill(0, 300);
+    work.assert_exact(300);
+    // A record that this job cannot read: it fails, and fails again.
+    let poison =
+        sluice_tests::topics::Record { topic: work.topic("in"), value: Some(b"{\"k\":".to_vec()), timestamp: 1, ..Default::default() };
+    sluice_tests::topics::produce(&lab.kafka, &[poison]);
+    let object =
+        work.space.wait(NAME, "failing", DEADLINE, |d| condition(d, "Running").0 == "False" && !d["status"]["lastFailure"].is_null());
+    assert!(!object["status"]["lastFailure"]["message"].as_str().unwrap().is_empty(), "{object}");
+    work.space.wait(NAME, "down", DEADLINE, |d| d["status"]["phase"] == "Failed" && condition(d, "Stalled").0 == "True");
+    sleep(Duration::from_secs(1));
+    let sql = work.sql("two").replacen("'format' = 'json',", "'format' = 'json', 'json.ignore-parse-errors' = 'true',", 1);
+    work.space.must_apply(&work.deployment(&sql, &json!({})));
+    work.ready();
+    work.fill(300, 400);
+    let rows = work.assert_exact(400);
+    assert!(rows.iter().all(|r| r.tag == if r.v < 300 { "one" } else { "two" }));
+    assert!(work.space.list("sluice.dev/v1alpha1/savepoints").is_empty(), "no savepoint could be taken, and none was needed");
+}

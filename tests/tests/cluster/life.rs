@@ -1,0 +1,101 @@
+//! A job's life: it starts, shows what it does, rests, is suspended and resumed.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use sluice_tests::cluster::{condition, holds};
+
+use crate::job::{DEADLINE, NAME, Work};
+use crate::{Lab, Test};
+
+pub const TESTS: &[Test] = &[
+    ("life::applied_and_waited_for", applied),
+    ("life::idle_writes_nothing", idle),
+    ("life::suspended_and_resumed", suspended),
+    ("life::same_names_in_two_namespaces", two_namespaces),
+];
+
+fn applied(lab: &Lab) {
+    let work = Work::new(lab, "applied");
+    let started = Instant::now();
+    work.space.must_apply(&work.deployment(&work.sql("first"), &json!({})));
+    let ns = work.space.name.as_str();
+    lab.cluster.ok(&["-n", ns, "wait", "--for=condition=Running", "sdep/job", "--timeout=90s"]);
+    eprintln!("  from apply to Running: {:.1?}", started.elapsed());
+    work.fill(0, 1000);
+    work.assert_exact(1000);
+    let object = work.ready();
+    assert_eq!(object["status"]["phase"], "Running");
+    assert_eq!(object["status"]["revision"], json!({"current": 1, "target": 1, "stable": 1}));
+    assert_eq!(condition(&object, "CheckpointHealthy").0, "True", "{object}");
+    assert_eq!(condition(&object, "Reconciling").0, "", "only there while it is true");
+    // What kubectl shows.
+    let table = lab.cluster.ok(&["-n", ns, "get", "sdep"]);
+    let words: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().take(5).collect();
+    assert_eq!(words, ["job", "Running", "True", "1", "1"], "{table}");
+    let described = lab.cluster.ok(&["-n", ns, "describe", "sdep/job"]);
+    assert!(described.contains("Deploying") && described.contains("Stable"), "events: {described}");
+    let explained = lab.cluster.ok(&["explain", "sdep.spec.upgrade"]);
+    assert!(explained.contains("How a changed spec replaces the running job"), "{explained}");
+    assert!(lab.cluster.ok(&["-n", ns, "get", "sluice"]).contains("job"), "the category");
+}
+
+/// Nothing changes: the operator writes nothing but the time of the last checkpoint, once a minute.
+fn idle(lab: &Lab) {
+    let work = Work::new(lab, "idle");
+    work.start("first", &json!({}));
+    work.fill(0, 100);
+    work.assert_exact(100);
+    sleep(Duration::from_secs(3));
+    let before = work.space.versions();
+    assert!(before.len() >= 8, "{before:?}");
+    sleep(Duration::from_secs(40));
+    let after = work.space.versions();
+    let changed: Vec<_> = before.iter().filter(|(key, version)| after.get(*key) != Some(version)).map(|(key, _)| key).collect();
+    let own = |key: &&&String| !key.contains("streamingdeployments");
+    assert!(!changed.iter().any(|key| own(&key)), "changed: {changed:?}");
+    assert_eq!(before.len(), after.len());
+    // An empty change of the spec's form is none.
+    let uid = work.space.pod(NAME).0;
+    work.space.must_apply(&work.deployment(&work.sql("first"), &json!({})));
+    sleep(Duration::from_secs(2));
+    assert_eq!(work.space.pod(NAME).0, uid);
+    assert_eq!(work.space.deployment(NAME)["status"]["revision"]["current"], 1);
+}
+
+fn suspended(lab: &Lab) {
+    let work = Work::new(lab, "suspended");
+    let load = work.load(200);
+    work.start("first", &json!({}));
+    work.wait_rows(200);
+    work.patch(&json!({"suspend": true}));
+    let object = work.space.wait(NAME, "suspended", DEADLINE, |d| d["status"]["phase"] == "Suspended");
+    assert_eq!((condition(&object, "Ready").1.as_str(), condition(&object, "Running").1.as_str()), ("Suspended", "Suspended"));
+    assert!(work.space.pods(NAME).is_empty(), "no pod");
+    assert_eq!(object["status"]["parallelism"], 0);
+    let rows = work.rows().len();
+    sleep(Duration::from_secs(2));
+    assert_eq!(work.rows().len(), rows, "nothing is written meanwhile");
+    work.patch(&json!({"suspend": false}));
+    work.ready();
+    work.wait_rows(rows + 200);
+    work.assert_exact(load.stop());
+}
+
+/// Names of Kafka groups, transactions and folders do not clash.
+fn two_namespaces(lab: &Lab) {
+    let (one, two) = (Work::new(lab, "same-a"), Work::new(lab, "same-b"));
+    for work in [&one, &two] {
+        work.space.must_apply(&work.deployment(&work.sql("first"), &json!({})));
+    }
+    one.fill(0, 500);
+    two.fill(0, 300);
+    one.assert_exact(500);
+    two.assert_exact(300);
+    lab.cluster.delete(&one.space.deployment_path(NAME), false);
+    one.space.wait(NAME, "deleted", DEADLINE, |d| d.is_null());
+    two.fill(300, 600);
+    two.assert_exact(600);
+    assert!(holds(&two.space.deployment(NAME), "Running"));
+}
