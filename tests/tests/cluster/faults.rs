@@ -20,7 +20,7 @@ fn pod_killed(lab: &Lab) {
         let rows = work.rows().len();
         work.wait_rows(rows + 300);
         let (uid, _) = work.space.pod(NAME);
-        lab.cluster.delete(&work.space.path(&format!("core/v1/pods/job-r1-0")), round != 2);
+        lab.cluster.delete(&work.space.path("core/v1/pods/job-r1-0"), round != 2);
         work.space.wait(NAME, "another pod", DEADLINE, |_| work.space.pods(NAME).iter().any(|p| p["metadata"]["uid"] != uid.as_str()));
     }
     work.ready();

@@ -55,10 +55,11 @@ impl Plan<'_> {
         let seen = self.input.observed.preflights.iter().find(|p| p.revision == revision.number).cloned();
         let Some(seen) = seen else { return self.apply(build::preflight(owner, &revision, self.state_to_check(operation))) };
         match seen.outcome {
-            None => match seen.waits.filter(|_| self.step_time(operation) > STUCK) {
-                Some(failure) => self.reject(operation, &failure),
-                None => {}
-            },
+            None => {
+                if let Some(failure) = seen.waits.filter(|_| self.step_time(operation) > STUCK) {
+                    self.reject(operation, &failure);
+                }
+            }
             Some(Err(failure))
                 if failure.reason == "IncompatibleState"
                     && self.input.valid.policy.upgrade.compatibility_check == CompatibilityCheck::Warn =>
