@@ -146,6 +146,12 @@ impl Cluster {
         response.unwrap_or_else(|e| panic!("PATCH {path} {patch}: {e}"));
     }
 
+    /// POSTs, by the API server to a pod for instance.
+    pub fn post(&self, path: &str, body: &Value) -> Value {
+        let response = ureq::post(format!("{}/{path}", self.proxy)).send_json(body);
+        response.unwrap_or_else(|e| panic!("POST {path} {body}: {e}")).body_mut().read_json().unwrap()
+    }
+
     /// Deletes an object, at once if `now`.
     pub fn delete(&self, path: &str, now: bool) {
         let grace = if now { "?gracePeriodSeconds=0" } else { "" };

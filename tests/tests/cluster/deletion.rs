@@ -39,10 +39,17 @@ fn savepoint(lab: &Lab) {
     let savepoints = work.space.list("sluice.dev/v1alpha1/savepoints");
     assert_eq!(savepoints.len(), 1, "{savepoints:?}");
     assert_eq!(savepoints[0]["status"]["phase"], "Completed", "{savepoints:?}");
-    let name = &savepoints[0]["metadata"]["name"];
-    work.start("two", &json!({"restoreFrom": {"savepointRef": {"name": name}}}));
+    // Made again it goes on from there, told to or not.
+    work.start("again", &json!({"onDelete": "Savepoint"}));
     work.fill(200, 300);
     work.assert_exact(300);
+    delete(&work);
+    let savepoints = work.space.list("sluice.dev/v1alpha1/savepoints");
+    let newest = savepoints.iter().max_by_key(|s| s["status"]["completedAt"].as_str().unwrap().to_owned()).unwrap();
+    let name = &newest["metadata"]["name"];
+    work.start("two", &json!({"restoreFrom": {"savepointRef": {"name": name}}}));
+    work.fill(300, 400);
+    work.assert_exact(400);
 }
 
 fn delete_state(lab: &Lab) {

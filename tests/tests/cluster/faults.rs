@@ -9,7 +9,8 @@ use sluice_tests::cluster::condition;
 use crate::job::{DEADLINE, NAME, Work};
 use crate::{Lab, Test};
 
-pub const TESTS: &[Test] = &[("faults::pod_killed", pod_killed), ("faults::crash_loop_and_last_state", crash_loop)];
+pub const TESTS: &[Test] =
+    &[("faults::pod_killed", pod_killed), ("faults::crash_loop_and_last_state", crash_loop), ("faults::stopped_by_somebody", stopped)];
 
 /// Whatever takes a pod away: rows are written once.
 fn pod_killed(lab: &Lab) {
@@ -51,4 +52,21 @@ fn crash_loop(lab: &Lab) {
     let rows = work.assert_exact(400);
     assert!(rows.iter().all(|r| r.tag == if r.v < 300 { "one" } else { "two" }));
     assert!(work.space.list("sluice.dev/v1alpha1/savepoints").is_empty(), "no savepoint could be taken, and none was needed");
+}
+
+/// Somebody stops the job with a savepoint, past the operator: it goes on from there.
+fn stopped(lab: &Lab) {
+    let work = Work::new(lab, "stopped");
+    let load = work.load(200);
+    work.start("one", &json!({}));
+    work.wait_rows(200);
+    let (uid, _) = work.space.pod(NAME);
+    let path = work.space.path("core/v1/pods/job-r1-0:8081/proxy/savepoints");
+    lab.cluster.post(&path, &json!({"directory": "/state/by-hand", "stop": true}));
+    work.space.wait(NAME, "another pod", DEADLINE, |_| work.space.pods(NAME).iter().any(|p| p["metadata"]["uid"] != uid.as_str()));
+    let object = work.ready();
+    assert_eq!(object["status"]["startedFrom"]["path"], "/state/by-hand");
+    let rows = work.rows().len();
+    work.wait_rows(rows + 200);
+    work.assert_exact(load.stop());
 }

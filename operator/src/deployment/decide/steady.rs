@@ -5,7 +5,7 @@ use sluice_crds::{SavepointPhase, StartedFrom};
 use super::{Action, Plan};
 use crate::deployment::build::Kind;
 use crate::names;
-use crate::runtime_api::RuntimeState;
+use crate::runtime_api::{RuntimeState, SavepointState};
 
 /// Savepoints that the operator took by itself.
 const OWN: &[&str] = &["upgrade", "suspend", "scheduled"];
@@ -16,8 +16,13 @@ impl Plan<'_> {
         let current = self.revisions().current;
         let Some(revision) = self.revision(current) else { return };
         self.health(current);
+        let stopped = self.stopped(current);
         let start = self.started_from();
         self.run(&revision, &start);
+        if let Some(pod) = stopped {
+            self.event(true, "Restarting", "the job was stopped, but not by this operator's doing; it is started again");
+            self.actions.push(Action::DeletePod(pod));
+        }
         self.prune(current, &start);
     }
 
@@ -32,13 +37,6 @@ impl Plan<'_> {
         if state == Some(RuntimeState::Finished) || ended.is_some_and(|e| e.exit_code == 0) {
             self.halt("Finished", "the job has done all it had to do");
             return self.event(false, "Finished", "the job has done all it had to do");
-        }
-        // Stopped by somebody else, or by an operation that was given up.
-        if state == Some(RuntimeState::Stopped)
-            && let Some(view) = &observed.job
-        {
-            self.actions.push(Action::DeletePod(view.pod.clone()));
-            return self.event(true, "Restarting", "the job was stopped, but not by this operator's doing; it is started again");
         }
         if state == Some(RuntimeState::Running) {
             // What was given up has come up after all.
@@ -67,6 +65,22 @@ impl Plan<'_> {
             self.halt("Failed", &message);
             self.event(true, "Failed", message);
         }
+    }
+
+    /// A job that is to run but was stopped: by somebody else, by an operation that was given up, or before its deployment was deleted and made
+    /// again. A start that was stopped with a savepoint stays stopped, so that nothing goes on behind it: another start follows, from there.
+    /// The pod to be replaced, behind the workload's change.
+    pub fn stopped(&mut self, revision: i64) -> Option<String> {
+        let info = self.input.observed.info(revision).filter(|i| i.state == RuntimeState::Stopped)?;
+        let taken = info.savepoint.as_ref().filter(|s| s.state == SavepointState::Completed).map(|s| s.directory.clone());
+        if let Some(path) = taken {
+            let start = StartedFrom { state_id: self.new_state_id(), path: Some(path) };
+            self.status.started_from = Some(start.clone());
+            if let Some(operation) = &mut self.status.operation {
+                operation.start = Some(start);
+            }
+        }
+        self.input.observed.job.as_ref().map(|view| view.pod.clone())
     }
 
     /// Deletes what nothing needs any more.

@@ -331,6 +331,14 @@ impl Plan<'_> {
 
     fn stabilize(&mut self, operation: &Operation) {
         let Some(revision) = self.revision(operation.revision) else { return };
+        if self.actions.iter().any(|a| matches!(a, Action::DeletePod(_))) {
+            return;
+        }
+        if let Some(pod) = self.stopped(operation.revision) {
+            let start = self.started_from();
+            self.run(&revision, &start);
+            return self.actions.push(Action::DeletePod(pod));
+        }
         let start = operation.start.clone().unwrap_or_else(|| self.started_from());
         self.run(&revision, &start);
         let info = self.input.observed.info(revision.number);

@@ -214,7 +214,7 @@ fn phase_by_change_by_observation() {
             "Suspend/Stop Suspending [job-r1=0]",
         ),
         ("finished", Scene::new().with(|s| info(s).state = RuntimeState::Finished), "- Finished halted=Finished [job-r1=0]"),
-        ("stopped by somebody", Scene::new().with(|s| info(s).state = RuntimeState::Stopped), "- Running [deletePod job-r1=1]"),
+        ("stopped by somebody", Scene::new().with(|s| info(s).state = RuntimeState::Stopped), "- Running [job-r1=1 deletePod]"),
         (
             "failing, no restarts",
             Scene::new().with(|s| {
@@ -522,4 +522,21 @@ fn the_same_savepoint_once_more_is_another_start() {
         assert_eq!(start(Some(last)), StartedFrom { state_id: 5, path: Some("/a".into()) });
     }
     assert!(start(None).state_id > crate::names::FIRST_START, "the first start, but told from where");
+}
+
+/// A start that was stopped with a savepoint stays stopped: whoever is to run goes on from there under another name.
+#[test]
+fn what_was_stopped_with_a_savepoint_goes_on_from_it() {
+    let stopped = |s: &mut Scene| (info(s).state, info(s).savepoint) = (RuntimeState::Stopped, Some(taken(SavepointState::Completed)));
+    let path = taken(SavepointState::Completed).directory;
+    let steady = Scene::new().with(stopped).decide();
+    let again = Scene::upgrading(Step::Stabilize, 5).with(|s| s.observed.job = Some(running(2, 0))).with(stopped).decide();
+    for (what, decision, state_id) in [("by somebody", steady, 2), ("an operation comes upon it", again, 3)] {
+        assert_eq!(decision.status.started_from, Some(StartedFrom { state_id, path: Some(path.clone()) }), "{what}");
+        let operation = decision.status.operation.as_ref();
+        assert!(operation.is_none_or(|o| o.start == decision.status.started_from && o.step == Step::Stabilize), "{what}");
+        let changes: Vec<_> = decision.actions.iter().map(|a| matches!(a, Action::DeletePod(_))).collect();
+        assert_eq!(changes.last(), Some(&true), "{what}: the pod goes behind the change: {:?}", decision.actions);
+        assert!(decision.actions.iter().any(|a| matches!(a, Action::Apply(c) if c.kind == Kind::StatefulSet)), "{what}");
+    }
 }
