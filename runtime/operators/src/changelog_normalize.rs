@@ -142,6 +142,10 @@ impl Operator for ChangelogNormalize {
         Ok(self.state.delta("rows", out))
     }
 
+    fn restores_in_parts(&self) -> bool {
+        true
+    }
+
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {
         self.state.restore("rows", input)
     }

@@ -201,6 +201,10 @@ impl Operator for Deduplicate {
         Ok(state && emitted)
     }
 
+    fn restores_in_parts(&self) -> bool {
+        !self.waits()
+    }
+
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {
         self.state.restore("rows", input)?;
         if self.waits() {

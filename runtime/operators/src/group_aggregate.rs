@@ -379,6 +379,10 @@ impl Operator for GroupAggregate {
         Ok(self.write_changes("groups", out))
     }
 
+    fn restores_in_parts(&self) -> bool {
+        true
+    }
+
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {
         self.read_rows(input.rows("groups"), |this, key, value| {
             let (slot, _) = this.index.map_mut().insert(key);

@@ -364,6 +364,10 @@ impl Operator for Join {
         key_prefix(key)
     }
 
+    fn restores_in_parts(&self) -> bool {
+        true
+    }
+
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {
         self.sides[0].state.restore("left", input)?;
         self.sides[1].state.restore("right", input)

@@ -156,6 +156,12 @@ pub trait Operator: Send {
         Ok(key)
     }
 
+    /// Whether [`Operator::restore`] may be called again and again, with some rows of one table each time, in any order: for state that is
+    /// larger than memory.
+    fn restores_in_parts(&self) -> bool {
+        false
+    }
+
     /// Reads what [`Operator::snapshot`] wrote, before the first batch.
     fn restore(&mut self, _input: &mut state::SnapshotReader<'_>) -> Result<()> {
         Ok(())

@@ -117,6 +117,10 @@ impl Operator for SetOperation {
         Ok(self.write_changes("rows", out))
     }
 
+    fn restores_in_parts(&self) -> bool {
+        true
+    }
+
     fn restore(&mut self, input: &mut SnapshotReader<'_>) -> Result<()> {
         self.read_rows(input.rows("rows"), |this, row, value| {
             let slot = this.slot(row);

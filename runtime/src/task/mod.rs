@@ -189,14 +189,12 @@ fn alone(job: Job<'_>, client: Box<dyn Client>, transactions: &Transactions, lif
         return Ok(Ended::Stopped);
     };
     life.generation = committer.generation();
-    if let Some(state) = &restored {
-        snapshot::give_back(graph, &mut pipeline, &mut inputs, state)?;
-    }
+    snapshot::give_back(graph, None, &mut [Part { pipeline: &mut pipeline, inputs: &mut inputs }], &restored)?;
     if committer.keeps_state() {
         pipeline.track_changes();
     }
     stats.set_opening(false);
-    pipeline.start(graph, &|identity| snapshot::has_values(restored.as_ref(), identity))?;
+    pipeline.start(graph, &|identity| snapshot::has_values(restored.state.as_ref(), identity))?;
     drop(restored);
     let mut end_time = options.savepoint_at_end.is_none();
     let mut draining: Option<Request> = None;

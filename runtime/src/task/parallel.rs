@@ -241,18 +241,12 @@ fn restore(
 ) -> Result<Option<Committer>> {
     let mut parts: Vec<_> = tasks.iter_mut().map(|t| Part { pipeline: &mut t.pipeline, inputs: &mut t.inputs }).collect();
     let Some((committer, restored)) = recover::find(graph, options, &mut parts, transactions, status)? else { return Ok(None) };
-    let count = parts.len();
-    if let Some(state) = &restored {
-        for (index, part) in parts.iter_mut().enumerate() {
-            let mine = snapshot::share(graph, distributed, part.pipeline, state, index, count)?;
-            snapshot::give_back(graph, part.pipeline, part.inputs, &mine)?;
-        }
-    }
+    snapshot::give_back(graph, Some(distributed), &mut parts, &restored)?;
     for (index, part) in parts.iter_mut().enumerate() {
         if committer.keeps_state() {
             part.pipeline.track_changes();
         }
-        part.pipeline.start(graph, &|identity| index > 0 || snapshot::has_values(restored.as_ref(), identity))?;
+        part.pipeline.start(graph, &|identity| index > 0 || snapshot::has_values(restored.state.as_ref(), identity))?;
     }
     Ok(Some(committer))
 }

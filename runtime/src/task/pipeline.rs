@@ -286,6 +286,18 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Whether the operator of a node takes its state in parts, if that is of this layout.
+    pub fn takes_parts(&self, graph: &Graph, node: usize, layout: &Layout) -> bool {
+        self.operator(node).is_some_and(|o| o.restores_in_parts()) && sluice_plan::layout(graph, node).as_ref() == Some(layout)
+    }
+
+    /// Gives an operator some rows of its state.
+    pub fn restore_part(&mut self, node: usize, tables: &Tables) -> Result<()> {
+        let Some(Work::Operator(operator)) = self.stages.get_mut(node).map(|s| &mut s.work) else { return Ok(()) };
+        let mut reader = SnapshotReader::new(tables, &self.context);
+        operator.restore(&mut reader).map_err(|e| e.context(format!("restoring the state of {}", operator.name())))
+    }
+
     pub fn set_now(&mut self, now: Millis) {
         self.context.now = now;
     }

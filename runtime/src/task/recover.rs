@@ -7,7 +7,7 @@ use sluice_batch::{Error, Result, fail};
 use sluice_connect::{CommittedOffset, ScanRequest, TableSpec, Transactions};
 use sluice_operators::spec::OperatorSpec;
 use sluice_plan::{Graph, NodeKind};
-use sluice_state::checkpoints::{Checkpoints, Record};
+use sluice_state::checkpoints::{Checkpoints, Record, Streamed};
 use sluice_state::{Layout, OperatorState, Savepoint, SourceState, storage};
 
 use super::commit::{Committer, Keeper, default_group, inputs, inputs_mut};
@@ -63,6 +63,14 @@ fn can_last(graph: &Graph, options: &JobOptions, transactions: &Transactions) ->
     writes && (options.checkpoint_dir.is_some() || transactions.cluster().is_some())
 }
 
+/// What a job goes on from.
+#[derive(Default)]
+pub struct Restored {
+    pub state: Option<Savepoint>,
+    /// State that belongs to it and is not in memory.
+    pub streamed: Option<Streamed>,
+}
+
 /// What commits the job, and what it goes on from: its last commit, or the savepoint it is to start from; nothing if this start of it was
 /// stopped with a savepoint. Sources and sinks are open.
 ///
@@ -74,7 +82,7 @@ pub fn find(
     parts: &mut [Part<'_>],
     transactions: &Transactions,
     status: &Status,
-) -> Result<Option<(Committer, Option<Savepoint>)>> {
+) -> Result<Option<(Committer, Restored)>> {
     fail::point("transactions-begun");
     let keeper = keeper(graph, options, parts, transactions);
     let mut checkpoints = match (&keeper, &options.checkpoint_dir) {
@@ -104,16 +112,22 @@ pub fn find(
             if let Some(checkpoints) = &mut checkpoints {
                 checkpoints.start_over(generation)?;
             }
-            (Some(restore.clone()), Record { savepoint: start, ..Record::default() })
+            (Restored { state: Some(restore.clone()), streamed: None }, Record { savepoint: start, ..Record::default() })
         }
         (_, None) => {
             if let Some(checkpoints) = &mut checkpoints {
-                checkpoints.load(None, generation)?;
+                checkpoints.load(None, generation, &|_, _| false)?;
                 checkpoints.clean()?;
             }
-            (None, Record::default())
+            (Restored::default(), Record::default())
         }
-        (_, Some(found)) => (Some(load(graph, options, found, generation, &mut checkpoints, &keeper)?), found.record.clone()),
+        (_, Some(found)) => {
+            let streams = |identity: &str, layout: &Layout| {
+                let node = graph.nodes.iter().position(|n| n.properties.identity == identity);
+                node.is_some_and(|node| parts.iter().any(|p| p.pipeline.takes_parts(graph, node, layout)))
+            };
+            (load(graph, options, found, generation, &mut checkpoints, &keeper, &streams)?, found.record.clone())
+        }
     };
     status.restored(match &found {
         _ if anew => options.restored_from.clone(),
@@ -129,7 +143,7 @@ pub fn find(
         transactions: transactions.clone(),
         record,
         // What these have now is not what was written: they write it again.
-        written: restored.iter().flat_map(|s| &s.operators).map(|o| (o.identity.clone(), 0)).collect(),
+        written: restored.state.iter().flat_map(|s| &s.operators).map(|o| (o.identity.clone(), 0)).collect(),
         positions: None,
         recorded: Instant::now(),
         others: vec![],
@@ -222,9 +236,10 @@ fn load(
     generation: u64,
     checkpoints: &mut Option<Checkpoints>,
     keeper: &Keeper,
-) -> Result<Savepoint> {
+    streams: &dyn Fn(&str, &Layout) -> bool,
+) -> Result<Restored> {
     let loaded = match checkpoints {
-        Some(checkpoints) => checkpoints.load(Some(&found.record), generation)?,
+        Some(checkpoints) => checkpoints.load(Some(&found.record), generation, streams)?,
         None if found.record.snapshot.is_some() => {
             return Err(Error::runtime("the last commit has state, but 'execution.checkpointing.dir' is not set"));
         }
@@ -267,7 +282,7 @@ fn load(
         }
     }
     tracing::info!("going on from commit {} of generation {}", found.record.epoch, found.record.generation);
-    Ok(state)
+    Ok(Restored { state: Some(state), streamed: loaded.streamed })
 }
 
 fn hash(text: &str) -> u64 {

@@ -1,17 +1,17 @@
 //! The state of a whole job: taken between two polls, when nothing is on its way; given back before the first.
 
-use std::collections::BTreeMap;
-
-use sluice_batch::{Result, WATERMARK_MAX, WATERMARK_NONE};
-use sluice_plan::{Graph, NodeKind};
-use sluice_state::{Savepoint, SourceState, storage};
+use sluice_batch::{Error, Result, WATERMARK_MAX, WATERMARK_NONE};
+use sluice_operators::Operator;
+use sluice_operators::shard::{shard, task_of};
+use sluice_plan::{Distributed, Graph, NodeKind};
+use sluice_state::chain::Row;
+use sluice_state::change::{Accumulated, OperatorChanges};
+use sluice_state::checkpoints::Streamed;
+use sluice_state::{OperatorState, Savepoint, SourceState, Tables, storage};
 
 use super::pipeline::Pipeline;
+use super::recover::Restored;
 use super::{Input, Part};
-use sluice_operators::shard::{shard, task_of};
-use sluice_plan::Distributed;
-use sluice_state::change::{Accumulated, OperatorChanges};
-use sluice_state::{OperatorState, Tables};
 
 /// Everything that a job of the same meaning needs to go on.
 pub fn take(graph: &Graph, parts: &[Part<'_>], sql: &str) -> Result<Savepoint> {
@@ -73,17 +73,66 @@ pub fn write(savepoint: &Savepoint, graph: &Graph, directory: &str, options: &st
     savepoint.write_with(&storage::at(directory, options)?, &calls)
 }
 
-/// Gives operators and sources what they had, by identity: a savepoint of another job has gone through [`crate::savepoint::adapt`].
-pub fn give_back(graph: &Graph, pipeline: &mut Pipeline, inputs: &mut [Input], savepoint: &Savepoint) -> Result<()> {
+/// Gives the operators and sources of all tasks what they had, by identity: a savepoint of another job has gone through
+/// [`crate::savepoint::adapt`]. `distributed`: how a job of several tasks is.
+pub fn give_back(graph: &Graph, distributed: Option<&Distributed>, parts: &mut [Part<'_>], restored: &Restored) -> Result<()> {
+    let Some(state) = &restored.state else { return Ok(()) };
+    let tasks = parts.len();
+    for (task, part) in parts.iter_mut().enumerate() {
+        seek(graph, part.inputs, state)?;
+        let mine = distributed.map(|d| share(graph, d, part.pipeline, state, task, tasks)).transpose()?;
+        let operators = &mine.as_ref().unwrap_or(state).operators;
+        part.pipeline.restore(graph, &operators.iter().map(|o| (o.identity.as_str(), &o.tables)).collect())?;
+    }
+    if let Some(streamed) = &restored.streamed {
+        give_streamed(graph, distributed, parts, streamed)?;
+    }
+    parts.iter_mut().try_for_each(|part| set_time(graph, part.pipeline, state))
+}
+
+fn seek(graph: &Graph, inputs: &mut [Input], savepoint: &Savepoint) -> Result<()> {
     for input in inputs {
         let identity = &graph.nodes[input.node].properties.identity;
         if let Some(source) = savepoint.sources.iter().find(|s| s.identity == *identity) {
             input.source.seek(&source.positions)?;
         }
     }
-    let states = savepoint.operators.iter().map(|o| (o.identity.as_str(), &o.tables)).collect::<BTreeMap<_, _>>();
-    pipeline.restore(graph, &states)?;
-    // Time does not go back: what was late stays so.
+    Ok(())
+}
+
+/// Gives operators the rows that are not in memory, a part at a time.
+fn give_streamed(graph: &Graph, distributed: Option<&Distributed>, parts: &mut [Part<'_>], streamed: &Streamed) -> Result<()> {
+    streamed.rows(&mut |identity, table, rows| {
+        let Some(node) = graph.nodes.iter().position(|n| n.properties.identity == identity) else { return Ok(()) };
+        let mut shares: Vec<Vec<Row>> = vec![vec![]; parts.len()];
+        match distributed.filter(|d| !d.single.get(node).copied().unwrap_or_default()) {
+            None => shares[0] = rows,
+            Some(_) => {
+                let operator = parts[0].pipeline.operator(node);
+                let operator = operator.ok_or_else(|| Error::runtime("internal: state of no operator"))?;
+                for row in rows {
+                    match owner(operator, table, &row.0, parts.len())? {
+                        Some(task) => shares[task].push(row),
+                        None => shares.iter_mut().for_each(|s| s.push(row.clone())),
+                    }
+                }
+            }
+        }
+        for (part, rows) in parts.iter_mut().zip(shares).filter(|(_, rows)| !rows.is_empty()) {
+            part.pipeline.restore_part(node, &Tables::from([(table.to_owned(), rows)]))?;
+        }
+        Ok(())
+    })
+}
+
+/// The task that has a row of an operator's state; `None`: each has it.
+fn owner(operator: &dyn Operator, table: &str, key: &[u8], tasks: usize) -> Result<Option<usize>> {
+    let part = operator.shard_key(table, key).map_err(|e| e.context(format!("the state of {}", operator.name())))?;
+    Ok((!part.is_empty()).then(|| task_of(shard(part), tasks as u32) as usize))
+}
+
+/// Time does not go back: what was late stays so.
+fn set_time(graph: &Graph, pipeline: &mut Pipeline, savepoint: &Savepoint) -> Result<()> {
     for (at, node) in graph.nodes.iter().enumerate().filter(|(_, n)| matches!(n.kind, NodeKind::Source { .. })) {
         let source = savepoint.sources.iter().find(|s| s.identity == node.properties.identity);
         if let Some(watermark) = source.and_then(|s| s.watermark) {
@@ -95,7 +144,7 @@ pub fn give_back(graph: &Graph, pipeline: &mut Pipeline, inputs: &mut [Input], s
 
 /// What `task` of `tasks` tasks goes on from: the rows of the shards that it owns. Sources get all positions and pick those of their
 /// splits. What no operator of the job takes is not in it.
-pub fn share(
+fn share(
     graph: &Graph,
     distributed: &Distributed,
     pipeline: &Pipeline,
@@ -115,8 +164,7 @@ pub fn share(
         for (name, rows) in &state.tables {
             let mut mine = vec![];
             for (key, value) in rows {
-                let part = operator.shard_key(name, key).map_err(|e| e.context(format!("the state of {}", state.kind)))?;
-                if single || part.is_empty() || task_of(shard(part), tasks as u32) == task as u32 {
+                if single || owner(operator, name, key, tasks)?.is_none_or(|owner| owner == task) {
                     mine.push((key.clone(), value.clone()));
                 }
             }

@@ -55,6 +55,22 @@ impl Chain {
         Ok(Self { storage: storage.clone(), files })
     }
 
+    /// The chain that ends with the file `newest`.
+    ///
+    /// # Errors
+    /// As [`Chain::open`].
+    pub fn open_newest(storage: &Arc<dyn Storage>, newest: &str) -> Result<Self> {
+        let last = Self::open(storage, &[newest.to_owned()])?;
+        let mut this = Self::open(storage, &last.header().before)?;
+        this.files.extend(last.files);
+        Ok(this)
+    }
+
+    /// The files' names, oldest first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|f| f.name.as_str())
+    }
+
     /// What the newest file says of itself.
     pub fn header(&self) -> Header {
         self.files.last().map(|f| f.header.clone()).unwrap_or_default()

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use sluice_batch::{Error, Result, fail};
 
 use crate::chain::{self, Chain};
-use crate::change::{Accumulated, Op, OperatorChanges};
+use crate::change::{Op, OperatorChanges};
 use crate::file::{self, Header};
 use crate::storage::{Storage, Version};
-use crate::{OperatorState, SourceState};
+use crate::{Layout, OperatorState, SourceState, Tables};
 
 /// The file that is the commit record of jobs without Kafka.
 const RECORD: &str = "commit.json";
@@ -58,10 +58,33 @@ pub struct Stopped {
 }
 
 /// State as a record named it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Loaded {
+    /// Those whose rows are streamed are without them.
     pub operators: Vec<OperatorState>,
     pub sources: Vec<SourceState>,
+    pub streamed: Option<Streamed>,
+}
+
+/// State that is not in memory: its rows are read when they are given to their operators, a part at a time.
+pub struct Streamed {
+    chain: Chain,
+    members: Vec<chain::Member>,
+}
+
+impl Streamed {
+    /// Calls `each` with all rows: an operator's identity, its table, a part of the rows.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or those of `each`.
+    pub fn rows(&self, each: &mut dyn FnMut(&str, &str, Vec<chain::Row>) -> Result<()>) -> Result<()> {
+        for member in &self.members {
+            for table in &member.tables {
+                self.chain.rows(member, table, &mut |rows| each(&member.identity, table, rows))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 struct Member {
@@ -146,26 +169,43 @@ impl Checkpoints {
         self.write_record(&Record { generation, ..found })
     }
 
-    /// Reads the state that a record names; without one, nothing. Files will be written as of `generation`.
+    /// Reads the state that a record names; without one, nothing. Files will be written as of `generation`. `streams` answers for an
+    /// operator, by its identity and layout, whether it takes its rows a part at a time.
     ///
     /// # Errors
     /// If a file is missing or damaged, or if the folder holds committed state but there is no record.
-    pub fn load(&mut self, record: Option<&Record>, generation: u64) -> Result<Loaded> {
+    pub fn load(&mut self, record: Option<&Record>, generation: u64, streams: &dyn Fn(&str, &Layout) -> bool) -> Result<Loaded> {
         self.generation = generation;
         let sizes: BTreeMap<String, u64> = self.storage.list()?.into_iter().collect();
         let Some(record) = record else { return self.check_empty(&sizes).map(|()| Loaded::default()) };
         let Some(newest) = &record.snapshot else { return Ok(Loaded::default()) };
-        let (header, last) = self.read(newest)?;
-        let mut state = Accumulated::default();
-        for name in &header.before {
-            self.read(name)?.1.into_iter().for_each(|c| state.apply(c));
+        let chain = Chain::open_newest(&self.storage, newest)?;
+        let names = chain.names().map(str::to_owned);
+        self.chain = names.map(|name| Member { bytes: sizes.get(&name).copied().unwrap_or(0), name }).collect();
+        let (mut operators, mut members) = (vec![], vec![]);
+        for member in chain.members() {
+            let mut tables = Tables::new();
+            let streamed = streams(&member.identity, &member.layout);
+            for table in member.tables.iter().filter(|_| !streamed) {
+                let mut all = vec![];
+                chain.rows(&member, table, &mut |mut rows| {
+                    all.append(&mut rows);
+                    Ok(())
+                })?;
+                if !all.is_empty() {
+                    tables.insert(table.clone(), all);
+                }
+            }
+            if streamed || !tables.is_empty() {
+                let (identity, kind, layout) = (member.identity.clone(), member.kind.clone(), member.layout.clone());
+                operators.push(OperatorState { identity, kind, layout, tables });
+            }
+            members.extend(streamed.then_some(member));
         }
-        last.into_iter().for_each(|c| state.apply(c));
-        let names = header.before.iter().chain([newest]);
-        self.chain = names.map(|n| Member { name: n.clone(), bytes: sizes.get(n).copied().unwrap_or(0) }).collect();
-        let operators = state.into_states();
         self.held = operators.iter().map(|o| o.identity.clone()).collect();
-        Ok(Loaded { operators, sources: header.sources })
+        let sources = chain.header().sources;
+        let streamed = (!members.is_empty()).then_some(Streamed { chain, members });
+        Ok(Loaded { operators, sources, streamed })
     }
 
     /// Begins without what is there, because a savepoint was chosen instead; it is deleted behind the first commit.
@@ -194,10 +234,6 @@ impl Checkpoints {
             ))
             .hint("remove the folder to start anew, or give the job the 'pipeline.name' and 'properties.group.id' that it had")),
         }
-    }
-
-    fn read(&self, name: &str) -> Result<(Header, Vec<OperatorChanges>)> {
-        read(self.storage.as_ref(), name)
     }
 
     /// Deletes what the record in place does not name.
@@ -331,12 +367,6 @@ fn name(kind: &str, epoch: u64, generation: u64) -> String {
     format!("{kind}-{epoch:012}-{generation}.parquet")
 }
 
-fn read(storage: &dyn Storage, name: &str) -> Result<(Header, Vec<OperatorChanges>)> {
-    let place = || format!("state file {}", storage.place(name));
-    let bytes = storage.read(name)?.ok_or_else(|| Error::runtime(format!("{} is missing", place())))?;
-    file::decode(bytes).map_err(|e| e.context(place()))
-}
-
 /// One file instead of several: a table at a time, and of that a part at a time.
 fn merge(storage: &Arc<dyn Storage>, names: &[String], pipeline: String, generation: u64) -> Result<Member> {
     let chain = Chain::open(storage, names)?;
@@ -392,7 +422,18 @@ mod tests {
 
     fn reopen(storage: &Arc<dyn Storage>, record: &Record) -> (Checkpoints, Loaded) {
         let mut c = Checkpoints::new(storage.clone(), "p");
-        let loaded = c.load(Some(record), record.generation + 1).unwrap();
+        let loaded = c.load(Some(record), record.generation + 1, &|_, _| false).unwrap();
+        let streamed = Checkpoints::new(storage.clone(), "p").load(Some(record), record.generation + 1, &|_, _| true).unwrap();
+        assert!(streamed.operators.iter().all(|o| o.tables.is_empty()));
+        let mut rows = vec![];
+        streamed.streamed.iter().for_each(|s| {
+            s.rows(&mut |_, _, mut part| {
+                rows.append(&mut part);
+                Ok(())
+            })
+            .unwrap()
+        });
+        assert_eq!(rows, loaded.operators.iter().flat_map(|o| o.tables["t"].clone()).collect::<Vec<_>>());
         c.clean().unwrap();
         (c, loaded)
     }
@@ -402,7 +443,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let storage = storage::open(&dir.path().display().to_string(), "p", &Default::default()).unwrap();
         let mut c = Checkpoints::new(storage.clone(), "p");
-        assert!(c.load(None, 1).unwrap().operators.is_empty());
+        assert!(c.load(None, 1, &|_, _| false).unwrap().operators.is_empty());
         let mut record = Record { generation: 1, ..Record::default() };
         c.write(1, &changes(true, vec![(Op::Put, 1), (Op::Put, 2)], 4), &[]).unwrap();
         c.committed().unwrap();
@@ -418,7 +459,7 @@ mod tests {
         record.snapshot = Some(c.write(3, &changes(false, vec![(Op::Put, 9)], 4), &[]).unwrap());
         record.generation = 2;
         assert_eq!(keys(&reopen(&storage, &record).1), [2, 3, 9]);
-        let lost = Checkpoints::new(storage.clone(), "p").load(None, 3).unwrap_err();
+        let lost = Checkpoints::new(storage.clone(), "p").load(None, 3, &|_, _| false).err().unwrap();
         assert!(lost.message().contains("no commit record"), "{lost}");
     }
 
@@ -427,7 +468,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let storage = storage::open(&dir.path().display().to_string(), "p", &Default::default()).unwrap();
         let mut c = Checkpoints::new(storage.clone(), "p");
-        c.load(None, 1).unwrap();
+        c.load(None, 1, &|_, _| false).unwrap();
         let mut record = Record { generation: 1, ..Record::default() };
         for epoch in 1..200u32 {
             let forced = c.must_write().unwrap();
@@ -491,7 +532,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let storage = storage::open(&dir.path().display().to_string(), "p", &Default::default()).unwrap();
         let mut c = Checkpoints::new(storage.clone(), "p");
-        c.load(None, 1).unwrap();
+        c.load(None, 1, &|_, _| false).unwrap();
         let mut record = Record { generation: 1, ..Record::default() };
         for epoch in 1..4 {
             record.snapshot = Some(c.write(epoch, &changes(true, vec![(Op::Put, epoch as u32)], 4), &[]).unwrap());

@@ -230,7 +230,7 @@ impl Iterator for Rows {
     }
 }
 
-/// What [`encode`] wrote.
+/// What [`encode`] wrote, all at once: for tools and tests ([`crate::chain`] reads a part at a time).
 ///
 /// # Errors
 /// If the file is damaged or of a layout that this version does not know.
