@@ -36,7 +36,12 @@ fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster")
 }
 
-fn manifests() -> PathBuf {
+fn processes() -> impl Iterator<Item = u32> {
+    std::fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// The folder `manifests`.
+pub fn manifests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests")
 }
 
@@ -86,9 +91,27 @@ impl Cluster {
         }
     }
 
-    /// Makes the same image known under another name.
-    pub fn load_as(&self, name: &str) {
-        load_image(self.dir.path(), name);
+    /// Makes the same image known under another name; false if images are not ours to load.
+    pub fn load_as(&self, name: &str) -> bool {
+        let ours = std::env::var_os("SLUICE_TEST_IMAGE").is_none();
+        if ours {
+            load_image(self.dir.path(), name);
+        }
+        ours
+    }
+
+    /// Kills a component of our own cluster, which is started again; false if the cluster is not ours.
+    pub fn kill(&self, component: &str) -> bool {
+        let of_it = |pid: &u32| {
+            let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            read("comm").trim_end() == &component[..component.len().min(15)]
+                && read("cmdline").contains(self.kubeconfig.parent().unwrap().to_str().unwrap())
+        };
+        let found: Vec<u32> = processes().filter(of_it).collect();
+        for pid in &found {
+            run(Command::new("kill").args(["-9", &pid.to_string()]));
+        }
+        !found.is_empty()
     }
 
     pub fn kubectl(&self, args: &[&str]) -> Output {
@@ -190,12 +213,11 @@ impl Cluster {
     /// Numbers of the processes of a pod, if they run on this machine.
     pub fn processes(&self, pod: &Value) -> Vec<u32> {
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
-        let processes = std::fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse::<u32>().ok());
         let of_it = |pid: &u32| {
             let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
             read("cgroup").contains(uid) && read("comm").starts_with("sluice")
         };
-        processes.filter(of_it).collect()
+        processes().filter(of_it).collect()
     }
 
     /// The operators' logs, for a test that has failed.
@@ -251,7 +273,14 @@ pub struct Space<'a> {
 
 impl<'a> Space<'a> {
     pub fn new(cluster: &'a Cluster, name: &str) -> Self {
-        let name = format!("{name}-{:04x}", rand::random::<u16>());
+        Self::named(cluster, &format!("{name}-{:04x}", rand::random::<u16>()))
+    }
+
+    /// One whose name is said elsewhere; one of an earlier run has to go first.
+    pub fn named(cluster: &'a Cluster, name: &str) -> Self {
+        let (name, path) = (name.to_owned(), format!("api/v1/namespaces/{name}"));
+        cluster.delete(&path, false);
+        wait_until(&format!("the end of the namespace {name}"), Duration::from_secs(90), || cluster.get(&path).is_none());
         let label = "pod-security.kubernetes.io/enforce: restricted";
         cluster.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{{label}}}}}\n")).unwrap();
         Self { cluster, name }

@@ -4,13 +4,14 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sluice_tests::cluster::{condition, holds};
+use sluice_tests::cluster::{condition, holds, manifests};
 
 use crate::job::{DEADLINE, NAME, Work};
 use crate::{Lab, Test};
 
 pub const TESTS: &[Test] = &[
     ("life::applied_and_waited_for", applied),
+    ("life::kustomizations", kustomizations),
     ("life::idle_writes_nothing", idle),
     ("life::suspended_and_resumed", suspended),
     ("life::same_names_in_two_namespaces", two_namespaces),
@@ -39,6 +40,21 @@ fn applied(lab: &Lab) {
     let explained = lab.cluster.ok(&["explain", "sdep.spec.upgrade"]);
     assert!(explained.contains("How a changed spec replaces the running job"), "{explained}");
     assert!(lab.cluster.ok(&["-n", ns, "get", "sluice"]).contains("job"), "the category");
+}
+
+/// What the overlays make is what the API server takes.
+fn kustomizations(lab: &Lab) {
+    let kinds = |folder: &str| {
+        let built = lab.cluster.ok(&["kustomize", manifests().join(folder).to_str().unwrap()]);
+        let count = |kind: &str| built.lines().filter(|l| *l == format!("kind: {kind}")).count();
+        (count("CustomResourceDefinition"), count("ClusterRoleBinding"), count("RoleBinding"))
+    };
+    assert_eq!(kinds("base"), (3, 1, 1));
+    assert_eq!(kinds("overlays/namespaced"), (3, 0, 2));
+    for folder in ["base", "overlays/namespaced"] {
+        let folder = manifests().join(folder);
+        lab.cluster.ok(&["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-k", folder.to_str().unwrap()]);
+    }
 }
 
 /// Nothing changes: the operator writes nothing but the time of the last checkpoint, once a minute.

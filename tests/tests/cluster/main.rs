@@ -6,6 +6,7 @@
 
 mod changes;
 mod deletion;
+mod examples;
 mod faults;
 mod job;
 mod life;
@@ -35,7 +36,8 @@ type Test = (&'static str, fn(&Lab));
 
 fn main() {
     let args = Arguments::from_args();
-    let together = [life::TESTS, changes::TESTS, refusals::TESTS, savepoints::TESTS, faults::TESTS, deletion::TESTS].concat();
+    let together =
+        [examples::TESTS, life::TESTS, changes::TESTS, refusals::TESTS, savepoints::TESTS, faults::TESTS, deletion::TESTS].concat();
     let alone = operator::TESTS.to_vec();
     let why_not = impossible();
     if let Some(why) = why_not {

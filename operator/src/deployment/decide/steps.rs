@@ -56,7 +56,8 @@ impl Plan<'_> {
         let Some(seen) = seen else { return self.apply(build::preflight(owner, &revision, self.state_to_check(operation))) };
         match seen.outcome {
             None => {
-                if let Some(failure) = seen.waits.filter(|_| self.step_time(operation) > STUCK) {
+                if let Some(mut failure) = seen.waits.filter(|_| self.step_time(operation) > STUCK) {
+                    failure.message.push_str(" (when that is repaired, another spec.restartNonce tries again)");
                     self.reject(operation, &failure);
                 }
             }
