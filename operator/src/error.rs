@@ -15,6 +15,9 @@ pub enum Error {
     Setup(String),
 }
 
+/// The reason of errors in a namespace that is being deleted: nothing can be made in it any more.
+pub const NAMESPACE_ENDS: &str = "NamespaceTerminating";
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
@@ -25,6 +28,9 @@ impl Error {
                 kube::Error::Api(status) if status.code == 403 && status.message.contains("exceeded quota") => "QuotaExceeded",
                 // An API server that checks owner references learns of new CRDs every 30 s only.
                 kube::Error::Api(status) if status.code == 403 && status.message.contains("cannot find RESTMapping") => "ApiServerError",
+                kube::Error::Api(status) if status.code == 403 && status.message.contains("because it is being terminated") => {
+                    NAMESPACE_ENDS
+                }
                 kube::Error::Api(status) if status.code == 403 => "Forbidden",
                 kube::Error::Api(status) if status.code == 422 || status.code == 400 => "Refused",
                 kube::Error::Api(status) if status.code == 409 => "Conflict",

@@ -333,6 +333,20 @@ async fn a_right_to_look_that_is_missing_is_shown() {
 }
 
 #[tokio::test]
+async fn a_namespace_that_is_deleted_does_not_wait_for_what_cannot_be_made_in_it() {
+    let world = World::new();
+    let mut careful = spec("INSERT INTO a SELECT 1");
+    careful["onDelete"] = json!("Savepoint");
+    world.apply("job", &careful);
+    world.until_phase("job", Phase::Running).await;
+    let message =
+        "savepoints.sluice.dev \"x\" is forbidden: unable to create new content in namespace flink because it is being terminated";
+    world.api.store().refuse = Some((http::Method::POST, "savepoints".into(), 403, message.into()));
+    world.api.store().delete(&key("streamingdeployments", "job"));
+    world.until("job", "gone", |w| w.deployment("job").is_none()).await;
+}
+
+#[tokio::test]
 async fn finished_and_failed_jobs_are_told_apart() {
     let world = running("INSERT INTO a SELECT 1").await;
     world.runtime.with(&world.job_address("job-r1"), |job| job.info.state = RuntimeState::Finished);

@@ -2,7 +2,14 @@
 # All that CI checks, stage by stage, with the time each takes. Ends with "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.."
-log=$(mktemp -d); trap 'rm -rf "$log"' EXIT
+log=$(mktemp -d) used='' kubernetes=''
+# Whatever ends this: nothing is left behind.
+cleanup() {
+  [ -z "$kubernetes" ] || kill -- "-$kubernetes" 2>/dev/null
+  [ -z "$used" ] || tests/cluster/down.sh
+  rm -rf "$log"
+}
+trap cleanup EXIT
 passed=0 failed=0 broken=0
 
 # Runs a stage; counts the tests that its output reports, or the stage itself as one.
@@ -38,12 +45,23 @@ services() {
   return "$bad"
 }
 
+# The operator on a Kubernetes, which has been built beside all this.
+cluster() {
+  cat "$log/kubernetes"
+  [ "$built" -eq 0 ] && cargo build -p sluice -p sluice-operator && cargo test -p sluice-tests --test cluster
+}
+
 stage setup tests/setup/setup.sh test || { echo "$passed passed, $failed failed"; exit 1; }
+# It needs what others leave: they often wait.
+setsid nice tests/setup/setup.sh cluster >"$log/kubernetes" 2>&1 & kubernetes=$!
 stage fmt cargo fmt --all --check
 stage clippy cargo clippy --workspace --all-targets -- -D warnings
 stage build cargo build -p sluice && {
   stage unit cargo test --workspace --exclude sluice-tests --no-fail-fast
   stage services services
+  wait "$kubernetes"; built=$? kubernetes=""
+  used=1
+  stage cluster cluster
   [ -d "${SHARED:-../shared}/conformance" ] && stage conformance tests/conformance/run.sh "${SHARED:-../shared}"
 }
 echo "== all stages: $SECONDS s"

@@ -144,13 +144,16 @@ impl Cluster {
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     }
 
-    /// An object or a list, by its path below the API server's root.
+    /// An object or a list, by its path below the API server's root; none if there is none. An API server that is away is waited for.
     pub fn get(&self, path: &str) -> Option<Value> {
-        match ureq::get(format!("{}/{path}", self.proxy)).call() {
-            Ok(mut response) => Some(response.body_mut().with_config().limit(64 << 20).read_json().unwrap()),
-            Err(ureq::Error::StatusCode(404)) => None,
-            // It may be restarting.
-            Err(_) => None,
+        let started = Instant::now();
+        loop {
+            match ureq::get(format!("{}/{path}", self.proxy)).call() {
+                Ok(mut response) => return Some(response.body_mut().with_config().limit(64 << 20).read_json().unwrap()),
+                Err(ureq::Error::StatusCode(404)) => return None,
+                Err(error) => assert!(started.elapsed() < Duration::from_secs(60), "GET {path}: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(200));
         }
     }
 

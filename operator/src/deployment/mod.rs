@@ -21,7 +21,7 @@ use kube::{Api, Resource, ResourceExt};
 use sluice_crds::{StreamingDeployment, StreamingDeploymentStatus};
 
 use crate::context::Context;
-use crate::error::{Result, What};
+use crate::error::{NAMESPACE_ENDS, Result, What};
 use crate::k8s::{apply, events};
 use crate::names;
 use build::Owner;
@@ -86,6 +86,12 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     events::publish(context, &object.object_ref(&()), &decision.events).await;
     for action in &decision.actions {
         if let Err(error) = act::act(context, &object, &owner, action).await {
+            if error.reason() == NAMESPACE_ENDS && object.metadata.deletion_timestamp.is_some() {
+                // What onDelete asks for cannot be made any more, and the pods go in any case.
+                tracing::warn!(namespace, name, "let go without its last steps: {}", error.text());
+                act::act(context, &object, &owner, &decide::Action::RemoveFinalizer).await?;
+                return Ok(Next::await_change());
+            }
             show(context, &object, &decision.status, shown, &error).await;
             return Err(error);
         }

@@ -1,12 +1,18 @@
 //! What is left when a StreamingDeployment is deleted.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use crate::job::{DEADLINE, NAME, Work};
 use crate::{Lab, Test};
 
-pub const TESTS: &[Test] =
-    &[("deletion::retains_state", retain), ("deletion::takes_a_savepoint", savepoint), ("deletion::deletes_state", delete_state)];
+pub const TESTS: &[Test] = &[
+    ("deletion::retains_state", retain),
+    ("deletion::takes_a_savepoint", savepoint),
+    ("deletion::deletes_state", delete_state),
+    ("deletion::with_its_namespace", namespace),
+];
 
 fn delete(work: &Work) {
     work.lab.cluster.delete(&work.space.deployment_path(NAME), false);
@@ -59,4 +65,13 @@ fn delete_state(lab: &Lab) {
     work.assert_exact(100);
     delete(&work);
     work.space.wait(NAME, "no volume", DEADLINE, |_| work.space.get("core/v1/persistentvolumeclaims/job-state").is_none());
+}
+
+/// A namespace goes in its own time, whatever its deployments would still like to do.
+fn namespace(lab: &Lab) {
+    let work = Work::new(lab, "namespace");
+    work.start("one", &json!({"onDelete": "Savepoint"}));
+    let started = Instant::now();
+    lab.cluster.ok(&["delete", "namespace", &work.space.name, "--timeout=100s"]);
+    eprintln!("  a namespace with a running job is gone after {:.1?}", started.elapsed());
 }
