@@ -10,6 +10,7 @@ pub mod compare;
 pub mod engine;
 pub mod jobs;
 pub mod proxy;
+pub mod registry;
 pub mod s3;
 pub mod services;
 pub mod topics;

@@ -84,9 +84,10 @@ impl Services {
         let dir = tempfile::Builder::new().prefix("sluice-services").tempdir().unwrap();
         let mut kafka = Kafka::format("");
         kafka.start();
-        let (registry_process, registry) = start_registry(dir.path(), LOOPBACK);
+        let (registry_process, registry) = start_registry(dir.path());
         kafka.wait();
-        await_registry(&registry);
+        let url = format!("{registry}/subjects");
+        wait_until("Apicurio Registry", Duration::from_secs(120), || ureq::get(&url).call().is_ok());
         Self { bootstrap: kafka.bootstrap.clone(), registry, _kafka: kafka, _registry: registry_process, _dir: dir }
     }
 }
@@ -214,38 +215,12 @@ fn java(dir: &Path, heap: &str) -> Command {
     command
 }
 
-fn await_registry(url: &str) {
-    let url = format!("{url}/subjects");
-    wait_until("Apicurio Registry", Duration::from_secs(120), || ureq::get(&url).call().is_ok());
-}
-
-/// A schema registry with Confluent's API.
-pub struct Registry {
-    /// Its address, `host:port`.
-    pub address: String,
-    /// Confluent-compatible base URL.
-    pub url: String,
-    _process: Process,
-    _dir: TempDir,
-}
-
-impl Registry {
-    /// One at an address of this machine that others reach.
-    pub fn started_on(host: &str) -> Self {
-        let dir = tempfile::Builder::new().prefix("sluice-registry").tempdir().unwrap();
-        let (process, url) = start_registry(dir.path(), host);
-        await_registry(&url);
-        let address = url.trim_start_matches("http://").split('/').next().unwrap_or_default().to_owned();
-        Self { address, url, _process: process, _dir: dir }
-    }
-}
-
-fn start_registry(dir: &Path, host: &str) -> (Process, String) {
+fn start_registry(dir: &Path) -> (Process, String) {
     let home = require(APICURIO);
     let jar = std::fs::read_dir(&home).unwrap().map(|e| e.unwrap().path()).find(|p| p.to_string_lossy().ends_with("-runner.jar")).unwrap();
     let port = free_port();
     let mut command = java(dir, "-Xmx256m");
-    command.args([&format!("-Dquarkus.http.host={host}"), &format!("-Dquarkus.http.port={port}"), "-jar"]).arg(jar);
+    command.args(["-Dquarkus.http.host=127.0.0.1", &format!("-Dquarkus.http.port={port}"), "-jar"]).arg(jar);
     let process = Process::spawn(&mut command, &dir.join("registry.log"));
-    (process, format!("http://{host}:{port}/apis/ccompat/v7"))
+    (process, format!("http://127.0.0.1:{port}/apis/ccompat/v7"))
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sluice_tests::cluster::{Space, holds};
 use sluice_tests::engine::Run;
-use sluice_tests::services::Registry;
+use sluice_tests::registry::Registry;
 use sluice_tests::topics;
 
 use crate::{Lab, Test};
