@@ -3,14 +3,13 @@
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 [ -z "$kind_of_cluster" ] || exit 0
-if [ -e "$run/init.pid" ]; then
-  pid=$(cat "$run/init.pid")
-  # Ours, and not another process under a used-up number? Killing process 1 of the node's pid namespace ends everything in it.
-  if grep -qs "$here/node.sh" "/proc/$pid/cmdline"; then
-    kill -9 "$pid"
-    while [ -e "/proc/$pid" ]; do sleep 0.05; done
-  fi
-fi
+# Process 1 of the node's pid namespace, whatever has become of its files: killing it ends everything in there.
+for pid in $(pgrep -f "^bash $here/node.sh" || :); do
+  numbers=$(grep -s ^NSpid: "/proc/$pid/status" || :)
+  [ "${numbers##*$'\t'}" = 1 ] || continue
+  kill -9 "$pid"
+  while [ -e "/proc/$pid" ]; do sleep 0.05; done
+done
 for i in 1 2 3 4 5; do
   find /sys/fs/cgroup -depth -type d -path "*/$cgroup*" -exec rmdir {} + 2> /dev/null && break
   sleep 0.2

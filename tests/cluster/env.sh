@@ -8,7 +8,7 @@ built=$cache/cluster-$(cd "$here" && sha256sum "${sources[@]}" | sha256sum | cut
 bin=$built/bin
 # `kind`, `minikube`, `current`: a cluster that the user has. Empty: one of our own.
 kind_of_cluster=${SLUICE_TEST_CLUSTER:-}
-run=${SLUICE_CLUSTER_RUN:-/tmp/sluice-cluster} # all state; a short path, because of unix sockets
+run=${SLUICE_CLUSTER_RUN:-/var/lib/sluice-tests} # all state; a short path, because of unix sockets
 net=${SLUICE_CLUSTER_NET:-172.30.0}            # the machine is .1, the node .11
 node=$net.11
 pods=10.244.1.0/24
