@@ -7,7 +7,7 @@ DEBUG := $(CARGO_TARGET_DIR)/debug/sluice
 RELEASE := $(CARGO_TARGET_DIR)/release/sluice
 SHARED ?= ../shared
 
-.PHONY: help setup build release demo test fmt clippy unit golden conformance bench crash
+.PHONY: help setup build release demo test fmt clippy unit golden cluster conformance bench crash
 
 help:            ## what there is to make
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -37,7 +37,10 @@ unit:            ## unit tests
 	cargo test --workspace --exclude sluice-tests
 
 golden:          ## Flink's answers, on real Kafka and a real registry
-	cargo build -p sluice && cargo test -p sluice-tests
+	cargo build -p sluice && cargo test -p sluice-tests --test golden
+
+cluster:         ## jobs on a Kubernetes that is brought up for them: upgraded, killed, rolled back, and their rows counted
+	tests/setup/setup.sh cluster && cargo build -p sluice -p sluice-operator && cargo test -p sluice-tests --test cluster
 
 crash:           ## kills jobs 100 times each, at every step and at random, and all faults with all jobs, on real Kafka
 	cargo build -p sluice && SLUICE_CRASHES=100 cargo test -p sluice-tests --test crash --test faults

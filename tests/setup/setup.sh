@@ -5,8 +5,9 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sluice
 kafka=4.3.1 apicurio=2.6.13.Final duckdb=2.0.0 versitygw=1.8.0 rust=1.95
-# What the test cluster runs its pods with.
-cluster_packages=(containerd runc containernetworking-plugins iptables nftables iproute2 jq openssl binutils)
+# What the test cluster runs its pods with. Docker brings a containerd and runc of its own, which Debian's would drive out.
+cluster_packages=(containernetworking-plugins iptables nftables iproute2 procps jq openssl binutils)
+command -v containerd >/dev/null && command -v runc >/dev/null || cluster_packages+=(containerd runc)
 say() { printf '== %s\n' "$*"; }
 
 # A toolchain that is missing: the official installer where there is one, else the line to type.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use sluice_batch::{Error, Result};
@@ -66,17 +66,27 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }))
 }
 
-/// How long a job may take to say what its state is.
+/// How long a job may take to say what its state is,
 const ANSWER: Duration = Duration::from_secs(10);
+/// and for how long it is asked again: its name may not be known yet, or it begins just now.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What a savepoint of a running job would hold.
 fn of_job(address: &str) -> Result<Manifest> {
-    let failed = |e: ureq::Error| Error::runtime(format!("the job at http://{address} does not say what its state is: {e}"));
     let get = || -> Result<Manifest, ureq::Error> {
         let request = ureq::get(format!("http://{address}/api/v1/state")).config().timeout_global(Some(ANSWER)).build();
         request.call()?.body_mut().with_config().limit(MOST_BYTES).read_json()
     };
-    get().map_err(failed)
+    let begun = Instant::now();
+    loop {
+        match get() {
+            Ok(manifest) => return Ok(manifest),
+            Err(e) if begun.elapsed() > PATIENCE || matches!(e, ureq::Error::StatusCode(400..=499)) => {
+                return Err(Error::runtime(format!("the job at http://{address} does not say what its state is: {e}")));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(500)),
+        }
+    }
 }
 
 /// Longer answers are none of ours.
