@@ -92,6 +92,17 @@ impl Services {
     }
 }
 
+/// What a broker has beside its plain listener.
+#[derive(Default)]
+pub struct Further {
+    /// Name, port, the port that clients are told, protocol.
+    pub listeners: Vec<(&'static str, u16, u16, &'static str)>,
+    /// Lines of its configuration.
+    pub properties: String,
+    /// Arguments for formatting its storage.
+    pub format: Vec<String>,
+}
+
 /// A broker that can be killed and started again with its data and its port.
 pub struct Kafka {
     pub bootstrap: String,
@@ -114,7 +125,12 @@ impl Kafka {
         let inner = free_port();
         let proxy = Proxy::start(&format!("127.0.0.1:{inner}"));
         let more = "transaction.abort.timed.out.transaction.cleanup.interval.ms=200\n";
-        let mut kafka = Self::with_listener(LOOPBACK, &format!("{SOON_BACK}{more}"), Some((inner, proxy.port)));
+        let further = Further {
+            listeners: vec![("PROXIED", inner, proxy.port, "PLAINTEXT")],
+            properties: format!("{SOON_BACK}{more}"),
+            ..Further::default()
+        };
+        let mut kafka = Self::with_listener(LOOPBACK, &further);
         kafka.start();
         kafka.wait();
         (kafka, proxy)
@@ -122,7 +138,7 @@ impl Kafka {
 
     /// A broker at an address of this machine that others reach: pods of a test cluster.
     pub fn started_on(host: &str) -> Self {
-        let mut kafka = Self::with_listener(host, SOON_BACK, None);
+        let mut kafka = Self::with_listener(host, &Further { properties: SOON_BACK.into(), ..Further::default() });
         kafka.start();
         kafka.wait();
         kafka
@@ -156,27 +172,31 @@ impl Kafka {
 
     /// A broker that has never run, with further properties.
     fn format(more: &str) -> Self {
-        Self::with_listener(LOOPBACK, more, None)
+        Self::with_listener(LOOPBACK, &Further { properties: more.into(), ..Further::default() })
     }
 
-    /// `further`: the port of a second listener, and the one that its clients are told.
-    fn with_listener(host: &str, more: &str, further: Option<(u16, u16)>) -> Self {
+    /// A broker with listeners beside the plain one, started.
+    pub fn started_with(further: &Further) -> Self {
+        let mut kafka = Self::with_listener(LOOPBACK, further);
+        kafka.start();
+        kafka.wait();
+        kafka
+    }
+
+    fn with_listener(host: &str, further: &Further) -> Self {
         let dir = tempfile::Builder::new().prefix("sluice-kafka").tempdir().unwrap();
         let (port, controller) = (free_port(), free_port());
         let bootstrap = format!("{host}:{port}");
         let properties = dir.path().join("kafka.properties");
-        let (listener, advertised) = match further {
-            None => (String::new(), String::new()),
-            Some((port, told)) => (
-                format!(",PROXIED://127.0.0.1:{port}"),
-                format!(
-                    "advertised.listeners=PLAINTEXT://{bootstrap},PROXIED://127.0.0.1:{told}\ninter.broker.listener.name=PLAINTEXT\n\
-                     listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
-                ),
-            ),
-        };
+        let each = |text: &dyn Fn(&(&str, u16, u16, &str)) -> String| further.listeners.iter().map(text).collect::<String>();
+        let listener = each(&|(name, port, ..)| format!(",{name}://127.0.0.1:{port}"));
+        let told = each(&|(name, _, told, _)| format!(",{name}://127.0.0.1:{told}"));
+        let protocols = each(&|(name, _, _, protocol)| format!(",{name}:{protocol}"));
+        let more = &further.properties;
         let text = format!(
-            "process.roles=broker,controller\nnode.id=1\nlisteners=PLAINTEXT://{bootstrap},CONTROLLER://127.0.0.1:{controller}{listener}\n{advertised}\
+            "process.roles=broker,controller\nnode.id=1\nlisteners=PLAINTEXT://{bootstrap},CONTROLLER://127.0.0.1:{controller}{listener}\n\
+             advertised.listeners=PLAINTEXT://{bootstrap}{told}\ninter.broker.listener.name=PLAINTEXT\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}\n\
              controller.listener.names=CONTROLLER\ncontroller.quorum.voters=1@127.0.0.1:{controller}\nlog.dirs={}\nnum.partitions=1\n\
              auto.create.topics.enable=true\noffsets.topic.replication.factor=1\noffsets.topic.num.partitions=4\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=4\n\
@@ -189,7 +209,7 @@ impl Kafka {
                       <Loggers><Root level=\"WARN\"><AppenderRef ref=\"o\"/></Root></Loggers></Configuration>";
         std::fs::write(dir.path().join("log4j2.xml"), layout).unwrap();
         let arguments = ["kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c"];
-        let format = kafka_java(dir.path()).args(arguments).arg(&properties).output().unwrap();
+        let format = kafka_java(dir.path()).args(arguments).arg(&properties).args(&further.format).output().unwrap();
         assert!(format.status.success(), "kafka storage format: {}", String::from_utf8_lossy(&format.stderr));
         Self { bootstrap, process: None, dir }
     }
@@ -215,12 +235,37 @@ fn java(dir: &Path, heap: &str) -> Command {
     command
 }
 
+/// A schema registry that speaks TLS only, with a certificate and its key (PEM files).
+pub struct SecureRegistry {
+    pub url: String,
+    _process: Process,
+}
+
+impl SecureRegistry {
+    pub fn start(dir: &Path, certificate: &Path, key: &Path) -> Self {
+        let port = free_port();
+        let options = [
+            format!("-Dquarkus.http.ssl-port={port}"),
+            "-Dquarkus.http.insecure-requests=disabled".into(),
+            format!("-Dquarkus.http.ssl.certificate.files={}", certificate.display()),
+            format!("-Dquarkus.http.ssl.certificate.key-files={}", key.display()),
+        ];
+        let process = registry_process(dir, &options);
+        wait_until("Apicurio Registry", Duration::from_secs(120), || TcpStream::connect((LOOPBACK, port)).is_ok());
+        Self { url: format!("https://{LOOPBACK}:{port}/apis/ccompat/v7"), _process: process }
+    }
+}
+
 fn start_registry(dir: &Path) -> (Process, String) {
+    let port = free_port();
+    let process = registry_process(dir, &[format!("-Dquarkus.http.port={port}")]);
+    (process, format!("http://127.0.0.1:{port}/apis/ccompat/v7"))
+}
+
+fn registry_process(dir: &Path, options: &[String]) -> Process {
     let home = require(APICURIO);
     let jar = std::fs::read_dir(&home).unwrap().map(|e| e.unwrap().path()).find(|p| p.to_string_lossy().ends_with("-runner.jar")).unwrap();
-    let port = free_port();
     let mut command = java(dir, "-Xmx256m");
-    command.args(["-Dquarkus.http.host=127.0.0.1", &format!("-Dquarkus.http.port={port}"), "-jar"]).arg(jar);
-    let process = Process::spawn(&mut command, &dir.join("registry.log"));
-    (process, format!("http://127.0.0.1:{port}/apis/ccompat/v7"))
+    command.arg("-Dquarkus.http.host=127.0.0.1").args(options).arg("-jar").arg(jar);
+    Process::spawn(&mut command, &dir.join("registry.log"))
 }

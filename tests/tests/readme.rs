@@ -37,8 +37,8 @@ fn what_is_supported_has_its_golden() {
         let names: Vec<&str> = row[1].split('`').filter(|n| !n.trim().is_empty()).collect();
         assert!(!names.is_empty(), "{row:?}");
         for name in names {
-            let conformance = name.ends_with("TestPrograms");
-            assert!(conformance || golden.join(name).join("query.sql").exists(), "{name} is no golden case");
+            let other = name.ends_with("TestPrograms") || golden.join("../..").join(name).is_file();
+            assert!(other || golden.join(name).join("query.sql").exists(), "{name} is no golden case");
         }
     }
 }

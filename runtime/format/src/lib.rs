@@ -8,6 +8,7 @@ mod column;
 mod csv;
 mod debezium_json;
 mod json;
+pub mod keystore;
 mod options;
 mod raw;
 mod registry;

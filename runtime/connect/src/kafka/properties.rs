@@ -158,6 +158,8 @@ pub(crate) struct Properties {
     pub set: Vec<(String, String)>,
     /// Names that were left out because they mean nothing here.
     pub ignored: Vec<String>,
+    /// Path and password of a trust store that librdkafka cannot read: translated when a client is made, as a plan needs no files.
+    trust: Option<(String, Option<String>)>,
 }
 
 impl Properties {
@@ -192,6 +194,7 @@ impl Properties {
                 out.set.push((key, value));
             }
         }
+        out.trust = pkcs12_trust(given);
         for (key, value, option) in security(given)? {
             check(&mut scratch, &key, &key, &value, option)?;
             out.set.push((key, value));
@@ -214,8 +217,14 @@ impl Properties {
     /// If librdkafka refuses one.
     pub fn config(&self, role: Role, more: &[(&str, &str)]) -> Result<Config> {
         let mut config = Config::new();
+        let trusted =
+            self.trust.as_ref().map(|(path, password)| sluice_format::keystore::trusted_pem(path, password.as_deref())).transpose()?;
         let defaults = DEFAULTS.iter().filter(|(_, _, r)| r.is_none_or(|r| r == role)).map(|(k, v, _)| (*k, *v));
-        for (key, value) in defaults.chain(self.set.iter().map(|(k, v)| (k.as_str(), v.as_str()))).chain(more.iter().copied()) {
+        for (key, value) in defaults
+            .chain(self.set.iter().map(|(k, v)| (k.as_str(), v.as_str())))
+            .chain(more.iter().copied())
+            .chain(trusted.as_deref().map(|pem| ("ssl.ca.pem", pem)))
+        {
             config.set(key, value).map_err(|e| match e {
                 ConfigError::UnknownName => Error::runtime(format!("librdkafka has no property '{key}'")),
                 ConfigError::WrongValue(text) => Error::runtime(text),
@@ -258,10 +267,9 @@ fn security<'a>(given: &[(&str, &'a TableOption)]) -> Result<Vec<(String, String
     if let Some(option) = find("ssl.truststore.location") {
         match store_type(find("ssl.truststore.type"), option) {
             Store::Pem => out.push(("ssl.ca.location".into(), option.value.clone(), option)),
-            _ => {
-                let hint = "convert it to PEM (keytool -exportcert -rfc, or openssl pkcs12 -nokeys) and set 'properties.ssl.truststore.type' = 'PEM'";
-                return Err(Error::unsupported("a JKS or PKCS12 trust store").at(option.value_span).hint(hint));
-            }
+            // In [`Properties::config`].
+            Store::Pkcs12 => {}
+            Store::Jks => return Err(jks("trust", option)),
         }
     }
     if let Some(option) = find("ssl.keystore.location") {
@@ -276,13 +284,24 @@ fn security<'a>(given: &[(&str, &'a TableOption)]) -> Result<Vec<(String, String
                     out.push(("ssl.keystore.password".into(), password.value.clone(), password));
                 }
             }
-            Store::Jks => {
-                let hint = "convert it to PKCS12: keytool -importkeystore -deststoretype PKCS12";
-                return Err(Error::unsupported("a JKS key store").at(option.value_span).hint(hint));
-            }
+            Store::Jks => return Err(jks("key", option)),
         }
     }
     Ok(out)
+}
+
+fn jks(kind: &str, option: &TableOption) -> Error {
+    let hint = format!(
+        "convert it: keytool -importkeystore -deststoretype PKCS12; a {kind} store whose name says nothing needs 'properties.ssl.{kind}store.type'"
+    );
+    Error::unsupported(format!("a JKS {kind} store")).at(option.value_span).hint(hint)
+}
+
+fn pkcs12_trust(given: &[(&str, &TableOption)]) -> Option<(String, Option<String>)> {
+    let find = |name: &str| given.iter().find(|(n, _)| *n == name).map(|(_, o)| *o);
+    let location = find("ssl.truststore.location")?;
+    let password = find("ssl.truststore.password").map(|o| o.value.clone());
+    matches!(store_type(find("ssl.truststore.type"), location), Store::Pkcs12).then(|| (location.value.clone(), password))
 }
 
 enum Store {
@@ -343,7 +362,10 @@ mod tests {
         assert_eq!(error.span().line, 2);
         assert!(translate(&[("isolation.level", "read_all")], Consumer).is_err());
         assert!(translate(&[("buffer.memory", "lots")], Producer).is_err());
-        assert!(translate(&[("ssl.truststore.location", "/a.jks")], Consumer).unwrap_err().hint_text().unwrap().contains("PEM"));
+        assert!(translate(&[("ssl.truststore.location", "/a.jks")], Consumer).unwrap_err().hint_text().unwrap().contains("PKCS12"));
+        let missing = translate(&[("ssl.truststore.location", "/none.p12"), ("ssl.truststore.password", "hush")], Consumer).unwrap();
+        let error = missing.config(Consumer, &[]).err().unwrap().to_string();
+        assert!(error.contains("/none.p12") && !error.contains("hush"), "{error}");
         assert!(translate(&[("sasl.jaas.config", "x")], Consumer).is_err());
     }
 

@@ -1,12 +1,13 @@
 //! A client of Confluent's schema registry: schemas by id, and ids for schemas (`GET /schemas/ids/{id}`, `POST /subjects/{subject}/versions`).
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use serde_json::{Value, json};
 use sluice_batch::{Error, Result};
 
-use crate::FormatOptions;
+use crate::{FormatOptions, keystore};
 
 /// How long a registry that does not answer is asked again.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -22,7 +23,23 @@ pub(crate) struct RegistryOptions {
     urls: Vec<String>,
     /// The value of the header `Authorization`.
     authorization: Option<String>,
+    /// What its certificate is checked with, if not the public authorities; what it checks us with.
+    trust: Option<Store>,
+    key: Option<Store>,
     deadline: Duration,
+}
+
+/// A file and its password. Read when the registry is first called: a plan needs no files.
+#[derive(Clone)]
+struct Store {
+    path: String,
+    password: Option<String>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.path)
+    }
 }
 
 impl RegistryOptions {
@@ -30,11 +47,6 @@ impl RegistryOptions {
     /// If there is no URL, or an option asks for what the client cannot do.
     pub fn new(options: &FormatOptions) -> Result<Self> {
         let prefix = &options.prefix;
-        for key in ["ssl.keystore.location", "ssl.keystore.password", "ssl.truststore.location", "ssl.truststore.password"] {
-            if let Some(option) = options.get(key) {
-                return Err(Error::unsupported(format!("option '{prefix}{key}'")).at(option.span));
-            }
-        }
         if let Some((key, _)) = options.with_prefix("properties.").first() {
             let full = format!("properties.{key}");
             let span = options.get(&full).map_or(options.span, |o| o.span);
@@ -56,7 +68,12 @@ impl RegistryOptions {
                 None => urls.push(url.to_owned()),
             }
         }
-        Ok(Self { urls, authorization: authorization(options, in_url)?, deadline: DEADLINE })
+        let store = |kind: &str| {
+            let path = options.string(&format!("ssl.{kind}.location"))?;
+            Some(Store { path, password: options.string(&format!("ssl.{kind}.password")) })
+        };
+        let (trust, key) = (store("truststore"), store("keystore"));
+        Ok(Self { urls, authorization: authorization(options, in_url)?, trust, key, deadline: DEADLINE })
     }
 
     #[cfg(test)]
@@ -84,8 +101,8 @@ fn authorization(options: &FormatOptions, in_url: Option<String>) -> Result<Opti
 }
 
 pub(crate) struct Registry {
-    options: RegistryOptions,
-    agent: ureq::Agent,
+    options: Box<RegistryOptions>,
+    agent: OnceLock<ureq::Agent>,
 }
 
 /// Why a call failed, and whether it is worth another try.
@@ -96,8 +113,23 @@ struct Failure {
 
 impl Registry {
     pub fn new(options: RegistryOptions) -> Self {
-        let config = ureq::Agent::config_builder().timeout_global(Some(CALL_TIMEOUT)).http_status_as_error(false);
-        Self { options, agent: config.build().new_agent() }
+        Self { options: Box::new(options), agent: OnceLock::new() }
+    }
+
+    /// The client, made when it is first needed.
+    fn agent(&self) -> Result<&ureq::Agent> {
+        if let Some(agent) = self.agent.get() {
+            return Ok(agent);
+        }
+        let mut tls = ureq::tls::TlsConfig::builder();
+        if let Some(Store { path, password }) = &self.options.trust {
+            tls = tls.root_certs(ureq::tls::RootCerts::new_with_certs(&keystore::trusted(path, password.as_deref())?));
+        }
+        if let Some(Store { path, password }) = &self.options.key {
+            tls = tls.client_cert(Some(keystore::identity(path, password.as_deref())?.into_client_cert()));
+        }
+        let config = ureq::Agent::config_builder().timeout_global(Some(CALL_TIMEOUT)).http_status_as_error(false).tls_config(tls.build());
+        Ok(self.agent.get_or_init(|| config.build().new_agent()))
     }
 
     /// The text of the schema with an id.
@@ -154,14 +186,15 @@ impl Registry {
 
     fn once(&self, url: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let authorization = self.options.authorization.as_deref();
+        let agent = self.agent().map_err(|e| Failure { message: e.to_string(), again: false })?;
         let response = match body {
             Some(body) => {
-                let request = self.agent.post(url).header("Accept", CONTENT_TYPE).header("Content-Type", CONTENT_TYPE);
+                let request = agent.post(url).header("Accept", CONTENT_TYPE).header("Content-Type", CONTENT_TYPE);
                 let request = if let Some(a) = authorization { request.header("Authorization", a) } else { request };
                 request.send(body.to_string())
             }
             None => {
-                let request = self.agent.get(url).header("Accept", CONTENT_TYPE);
+                let request = agent.get(url).header("Accept", CONTENT_TYPE);
                 let request = if let Some(a) = authorization { request.header("Authorization", a) } else { request };
                 request.call()
             }

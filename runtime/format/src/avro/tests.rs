@@ -203,7 +203,6 @@ fn options_are_checked() {
         (&[][..], "needs the option 'avro-confluent.url'"),
         (&[("url", "localhost:8081")], "http://"),
         (&[("url", "http://x"), ("basic-auth.credentials-source", "SASL_INHERIT")], "not supported yet"),
-        (&[("url", "http://x"), ("ssl.truststore.location", "f")], "not supported yet"),
         (&[("url", "http://x"), ("properties.a", "f")], "'avro-confluent.properties.a' is not supported yet"),
         (&[("url", "http://x"), ("schema", "{}")], "no type"),
         (&[("url", "http://x"), ("subjct", "a")], "'avro-confluent.subject'"),

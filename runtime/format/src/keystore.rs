@@ -1,0 +1,172 @@
+//! Trust stores and key stores of TLS clients, as Java's clients take them: PEM or PKCS#12.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use p12_keystore::{KeyStore, KeyStoreEntry, Pkcs12ImportPolicy};
+use sluice_batch::{Error, Result};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, parse_pem};
+
+/// A private key and its certificates, the key's own first.
+pub struct Identity {
+    chain: Vec<Certificate<'static>>,
+    key: PrivateKey<'static>,
+}
+
+impl Identity {
+    pub fn into_client_cert(self) -> ClientCert {
+        ClientCert::new_with_certs(&self.chain, self.key)
+    }
+}
+
+/// The certificates of a trust store. `password` is that of a PKCS#12 file.
+///
+/// # Errors
+/// If the file cannot be read or holds none; a message never has the password.
+pub fn trusted(path: &str, password: Option<&str>) -> Result<Vec<Certificate<'static>>> {
+    let found = match read(path, password)? {
+        Content::Pem(items) => items.into_iter().filter_map(|i| if let PemItem::Certificate(c) = i { Some(c) } else { None }).collect(),
+        Content::Pkcs12(store) => {
+            let mut found = vec![];
+            for (_, entry) in store.entries() {
+                match entry {
+                    KeyStoreEntry::Certificate(c) => found.push(Certificate::from_der(c.as_der()).to_owned()),
+                    KeyStoreEntry::PrivateKeyChain(k) => {
+                        found.extend(k.certs().iter().map(|c| Certificate::from_der(c.as_der()).to_owned()))
+                    }
+                    KeyStoreEntry::Secret(_) => {}
+                }
+            }
+            found
+        }
+    };
+    if found.is_empty() { Err(bad(path, "it has no certificate")) } else { Ok(found) }
+}
+
+/// The same as PEM.
+///
+/// # Errors
+/// As [`trusted`].
+pub fn trusted_pem(path: &str, password: Option<&str>) -> Result<String> {
+    Ok(trusted(path, password)?.iter().map(|c| pem("CERTIFICATE", c.der())).collect())
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let mut out = format!("-----BEGIN {label}-----\n");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, behind) = rest.split_at(rest.len().min(64));
+        out.push_str(line);
+        out.push('\n');
+        rest = behind;
+    }
+    out + "-----END " + label + "-----\n"
+}
+
+/// The private key of a key store and its certificates.
+///
+/// # Errors
+/// As [`trusted`]; or if there is no private key.
+pub fn identity(path: &str, password: Option<&str>) -> Result<Identity> {
+    let (mut chain, mut key) = (vec![], None);
+    match read(path, password)? {
+        Content::Pem(items) => {
+            for item in items {
+                match item {
+                    PemItem::Certificate(c) => chain.push(c),
+                    PemItem::PrivateKey(k) => key = Some(k),
+                    _ => {}
+                }
+            }
+        }
+        Content::Pkcs12(store) => {
+            if let Some((_, found)) = store.private_key_chain() {
+                chain.extend(found.certs().iter().map(|c| Certificate::from_der(c.as_der()).to_owned()));
+                let text = pem("PRIVATE KEY", found.key().as_der());
+                key = Some(PrivateKey::from_pem(text.as_bytes()).map_err(|e| bad(path, &e.to_string()))?);
+            }
+        }
+    }
+    let key = key.ok_or_else(|| bad(path, "it has no private key"))?;
+    if chain.is_empty() { Err(bad(path, "it has no certificate")) } else { Ok(Identity { chain, key }) }
+}
+
+enum Content {
+    Pem(Vec<PemItem<'static>>),
+    Pkcs12(KeyStore),
+}
+
+/// What Java's own store format begins with.
+const JKS: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
+
+fn read(path: &str, password: Option<&str>) -> Result<Content> {
+    let bytes = std::fs::read(Path::new(path)).map_err(|e| bad(path, &e.to_string()))?;
+    if bytes.starts_with(&JKS) {
+        let hint = "convert it: keytool -importkeystore -deststoretype PKCS12";
+        return Err(Error::unsupported(format!("a JKS store ({path})")).hint(hint).into_runtime());
+    }
+    if bytes.windows(11).any(|w| w == b"-----BEGIN ") {
+        let items = parse_pem(&bytes).collect::<std::result::Result<_, _>>().map_err(|e| bad(path, &e.to_string()))?;
+        return Ok(Content::Pem(items));
+    }
+    KeyStore::from_pkcs12(&bytes, password.unwrap_or_default(), Pkcs12ImportPolicy::Relaxed)
+        .map(Content::Pkcs12)
+        .map_err(|e| bad(path, &format!("{e}; it is neither PEM nor a PKCS#12 file that opens with the password given")))
+}
+
+fn bad(path: &str, what: &str) -> Error {
+    Error::runtime(format!("the key or trust store {path} cannot be used: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::process::Command;
+
+    use super::*;
+
+    /// With OpenSSL and keytool, as users make theirs.
+    fn run(directory: &Path, line: &str) {
+        let output = Command::new("sh").arg("-c").arg(line).current_dir(directory).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    #[test]
+    fn stores_of_all_kinds_are_read() {
+        let directory = std::env::temp_dir().join(format!("sluice-keystore-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        run(&directory, "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=me -days 2");
+        run(&directory, "cat key.pem cert.pem > both.pem");
+        run(&directory, "openssl pkcs12 -export -inkey key.pem -in cert.pem -out me.p12 -passout pass:secret-word");
+        run(
+            &directory,
+            "rm -f trust.p12 && keytool -importcert -noprompt -alias ca -file cert.pem -keystore trust.p12 -storetype PKCS12 -storepass secret-word",
+        );
+        run(
+            &directory,
+            "rm -f trust.jks && keytool -importcert -noprompt -alias ca -file cert.pem -keystore trust.jks -storetype JKS -storepass secret-word",
+        );
+        let path = |name: &str| directory.join(name).display().to_string();
+        let pem = std::fs::read_to_string(path("cert.pem")).unwrap();
+        for (name, password) in
+            [("cert.pem", None), ("both.pem", None), ("me.p12", Some("secret-word")), ("trust.p12", Some("secret-word"))]
+        {
+            assert_eq!(trusted_pem(&path(name), password).unwrap(), pem, "{name}");
+        }
+        for (name, password) in [("both.pem", None), ("me.p12", Some("secret-word"))] {
+            assert_eq!(identity(&path(name), password).unwrap().chain.len(), 1, "{name}");
+        }
+        for (name, password, wanted) in [
+            ("none.pem", None, "No such file"),
+            ("key.pem", None, "no certificate"),
+            ("me.p12", Some("wrong-word"), "neither PEM nor"),
+            ("trust.jks", Some("secret-word"), "JKS"),
+        ] {
+            let error = trusted_pem(&path(name), password).unwrap_err().to_string();
+            assert!(error.contains(wanted) && !error.contains("-word"), "{name}: {error}");
+        }
+        assert!(identity(&path("cert.pem"), None).err().unwrap().to_string().contains("no private key"));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}
