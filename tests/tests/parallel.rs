@@ -87,11 +87,48 @@ const QUERIES: &[(&str, &str, &str)] = &[
         "SELECT * FROM t MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts MEASURES FIRST(A.i) AS a, LAST(B.i) AS b ONE ROW PER MATCH
          AFTER MATCH SKIP PAST LAST ROW PATTERN (A B+ C) DEFINE B AS B.v > A.v, C AS C.v <= A.v) AS m",
     ),
+    (
+        "rules",
+        "id INT, k STRING, v DECIMAL(38, 6), i INT",
+        "SELECT rule_id, grouping_key, triggering_value, triggering_event.i
+         FROM EVALUATE_RULES(data => TABLE t, rules => TABLE rules, on_time => DESCRIPTOR(ts)) WHERE NOT dry_run",
+    ),
 ];
+
+/// Rules as rows: sums, counts that begin anew, over two sets of keys, one of them named in two orders.
+const RULES: [(u8, &str, &str, &str, &str, &str, u32, u8); 5] = [
+    (1, "ACTIVE", r#"["k"]"#, "v", "SUM", "GREATER", 120, 1),
+    (2, "ACTIVE", r#"["k","v"]"#, "COUNT_WITH_RESET_FLINK", "SUM", "GREATER_EQUAL", 3, 2),
+    (3, "ACTIVE", r#"["v","k"]"#, "i", "AVG", "LESS", 500, 1),
+    (4, "ACTIVE", "[]", "v", "MAX", "LESS", 9, 1),
+    (5, "PAUSE", r#"["k"]"#, "COUNT_FLINK", "SUM", "GREATER", 0, 1),
+];
+
+fn write_rules(folder: &Path) {
+    let mut text = String::new();
+    for (id, state, keys, field, function, operator, limit, minutes) in RULES {
+        writeln!(
+            text,
+            r#"{{"ruleId":{id},"ruleState":"{state}","groupingKeyNames":{keys},"aggregateFieldName":"{field}","aggregatorFunctionType":"{function}","limitOperatorType":"{operator}","limit":{limit},"windowMinutes":{minutes}}}"#
+        )
+        .unwrap();
+    }
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("rules.json"), text).unwrap();
+}
 
 /// The jobs as one statement set, each into its own folder.
 fn script(dir: &Path) -> String {
     let mut sql = source(dir);
+    write_rules(&dir.join("rules"));
+    writeln!(
+        sql,
+        "CREATE TABLE rules (ruleId INT, ruleState STRING, groupingKeyNames ARRAY<STRING>, aggregateFieldName STRING,
+         aggregatorFunctionType STRING, limitOperatorType STRING, `limit` DECIMAL(20, 2), windowMinutes INT)
+         WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = 'json');",
+        dir.join("rules").display()
+    )
+    .unwrap();
     for (name, columns, _) in QUERIES {
         let path = dir.join("out").join(name);
         writeln!(

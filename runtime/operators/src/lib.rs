@@ -25,6 +25,7 @@ pub mod memory;
 mod over;
 mod row_log;
 pub mod rows;
+pub mod rules;
 mod session_aggregate;
 mod session_tvf;
 mod sessions;
@@ -81,6 +82,11 @@ pub trait Operator: Send {
     /// The watermark that may go downstream when the input's is `now`; less for operators that emit older rowtimes later.
     fn output_watermark(&self, now: Millis) -> Millis {
         now
+    }
+
+    /// Whether input `input` has no time of its own: the operator's time is that of its other inputs.
+    fn ignores_time(&self, _input: usize) -> bool {
+        false
     }
 
     /// Processing time has moved on to `now`; called at least every 100 ms while [`Operator::wants_ticks`].

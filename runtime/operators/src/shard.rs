@@ -1,7 +1,8 @@
 //! Which task a row belongs to: rows of equal keys have the same shard, and a task owns a range of shards. Shards depend only on the
 //! key's bytes, so that state can be given to another number of tasks.
 
-use arrow::array::UInt32Array;
+use arrow::array::{Array, UInt32Array};
+use arrow::buffer::NullBuffer;
 use sluice_batch::{Batch, Result, SqlType};
 
 use crate::rows::RowCodec;
@@ -38,6 +39,8 @@ pub struct Partitioner {
     codec: RowCodec,
     keys: Vec<usize>,
     tasks: u32,
+    /// Rows whose keys are NULL go to all tasks.
+    nulls_to_all: bool,
     /// Rows of each task, kept for the allocation.
     rows: Vec<Vec<u32>>,
 }
@@ -48,20 +51,35 @@ impl Partitioner {
     /// # Errors
     /// If a key column has a type without bytes.
     pub fn new(types: &[SqlType], keys: &[usize], tasks: u32) -> Result<Self> {
-        Ok(Self { codec: RowCodec::project(types, keys)?, keys: keys.to_vec(), tasks, rows: vec![vec![]; tasks as usize] })
+        Ok(Self { codec: RowCodec::project(types, keys)?, keys: keys.to_vec(), tasks, nulls_to_all: false, rows: vec![vec![]; tasks as usize] })
+    }
+
+    /// Rows whose key columns are NULL go to all tasks.
+    #[must_use]
+    pub fn with_nulls_to_all(mut self) -> Self {
+        self.nulls_to_all = true;
+        self
     }
 
     /// Calls `send(task, rows)` for each task that has rows of the batch, in their order.
     pub fn split(&mut self, batch: Batch, mut send: impl FnMut(u32, Batch)) -> Result<()> {
         let keys = self.codec.encode_columns(&batch, &self.keys)?;
         self.rows.iter_mut().for_each(Vec::clear);
+        let nulls: Option<NullBuffer> = match self.keys[..] {
+            [key] if self.nulls_to_all => batch.column(key).logical_nulls(),
+            _ => None,
+        };
         for row in 0..batch.rows() {
+            if nulls.as_ref().is_some_and(|n| n.is_null(row)) {
+                self.rows.iter_mut().for_each(|rows| rows.push(row as u32));
+                continue;
+            }
             self.rows[task_of(shard(keys.get(row)), self.tasks) as usize].push(row as u32);
         }
         for (task, rows) in self.rows.iter_mut().enumerate().filter(|(_, rows)| !rows.is_empty()) {
             if rows.len() == batch.rows() {
-                send(task as u32, batch);
-                break;
+                send(task as u32, batch.clone());
+                continue;
             }
             send(task as u32, batch.take(&UInt32Array::from(std::mem::take(rows)))?);
         }

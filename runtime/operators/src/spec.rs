@@ -2,7 +2,7 @@
 
 use sluice_batch::aggregate::AggregateCall;
 use sluice_batch::algebra::{Frame, JoinKind, MatchClause, OverCall, SortKey, WindowProperty, WindowSpec};
-use sluice_batch::{Expr, Millis, Result, SqlType};
+use sluice_batch::{Expr, Field, Millis, Result, SqlType};
 
 use crate::Operator;
 
@@ -63,6 +63,12 @@ pub enum OperatorSpec {
     LateralSnapshotJoin(LateralSnapshotSpec),
     /// GROUPING SETS: each row once a set, keys not in it NULL, and the set's id behind.
     Expand(ExpandSpec),
+    /// Rules of a control topic: what they are now, and what was wrong with those that are not.
+    RuleCatalog(RuleCatalogSpec),
+    /// Inputs: events, and the catalog's rows. Output: each event once a set of grouping keys, and changes of the rules.
+    RuleRouter(RuleRouterSpec),
+    /// Input: the router's rows. Output: alerts.
+    RuleEvaluation(RuleEvaluationSpec),
 }
 
 #[derive(Clone, Debug)]
@@ -385,6 +391,50 @@ pub struct ExpandSpec {
     pub sets: Vec<Vec<usize>>,
 }
 
+#[derive(Clone, Debug)]
+pub struct RuleCatalogSpec {
+    pub rules: RuleColumns,
+    /// Columns of the events that the rules are about.
+    pub data: Vec<Field>,
+}
+
+/// Where a table of rules has them.
+#[derive(Clone, Debug)]
+pub enum RuleColumns {
+    /// One column with the rule's JSON.
+    Json(usize),
+    /// A column a field.
+    Fields {
+        /// The fields as text, in the order of [`crate::rules::FIELDS`].
+        texts: Vec<Option<Expr>>,
+        /// `groupingKeyNames`.
+        keys: usize,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct RuleRouterSpec {
+    pub data: Vec<Field>,
+    /// Each column of the events as text; none for those that no rule can group by.
+    pub texts: Vec<Option<Expr>>,
+    /// The rules end: events wait until all are there.
+    pub waits: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct RuleEvaluationSpec {
+    /// Columns of the events, which come behind the router's own.
+    pub data: Vec<Field>,
+    /// As the router's.
+    pub texts: Vec<Option<Expr>>,
+    /// The rowtime among the events' columns.
+    pub time: usize,
+    /// Columns of the events that are in the alerts' ROW.
+    pub event: Vec<usize>,
+    /// The scale of the triggering value.
+    pub value_scale: u8,
+}
+
 /// Makes the operator of a spec.
 ///
 /// # Errors
@@ -426,5 +476,8 @@ pub fn build(spec: &OperatorSpec) -> Result<Box<dyn Operator>> {
         S::FromChangelog(s) => Box::new(crate::from_changelog::FromChangelog::new(s)),
         S::LateralSnapshotJoin(s) => Box::new(crate::lateral_snapshot_join::LateralSnapshotJoin::new(s)?),
         S::Expand(s) => Box::new(crate::expand::Expand::new(s)),
+        S::RuleCatalog(s) => Box::new(crate::rules::catalog::RuleCatalog::new(s)),
+        S::RuleRouter(s) => Box::new(crate::rules::router::RuleRouter::new(s)?),
+        S::RuleEvaluation(s) => Box::new(crate::rules::evaluation::RuleEvaluation::new(s)?),
     })
 }

@@ -15,7 +15,8 @@ use crate::state::{ChangeKind, DeltaWriter, SnapshotReader, SnapshotWriter};
 pub use crate::test_functions::{count, sum};
 use crate::{Item, Operator, Output};
 
-/// Types by short names: `types("bigint string ts")`. `ts` is TIMESTAMP(3), `ltz` TIMESTAMP_LTZ(3).
+/// Types by short names: `types("bigint string ts")`. `ts` is TIMESTAMP(3), `ltz` TIMESTAMP_LTZ(3), `cents` a
+/// DECIMAL(20, 2) that is written unscaled.
 pub fn types(names: &str) -> Vec<SqlType> {
     let one = |n: &str| match n {
         "int" => TypeKind::Int.nullable(),
@@ -25,6 +26,7 @@ pub fn types(names: &str) -> Vec<SqlType> {
         "boolean" => TypeKind::Boolean.nullable(),
         "ts" => TypeKind::Timestamp(3).nullable(),
         "ltz" => TypeKind::TimestampLtz(3).nullable(),
+        "cents" => TypeKind::Decimal(20, 2).nullable(),
         other => panic!("no test type {other}"),
     };
     names.split_whitespace().map(one).collect()
@@ -38,6 +40,7 @@ fn parse(text: &str, ty: &SqlType) -> Datum {
         TypeKind::Int => Datum::Int(text.parse().unwrap()),
         TypeKind::BigInt => Datum::BigInt(text.parse().unwrap()),
         TypeKind::Double => Datum::Double(text.parse().unwrap()),
+        TypeKind::Decimal(..) => Datum::Decimal(text.parse().unwrap()),
         TypeKind::Boolean => Datum::Boolean(text.parse().unwrap()),
         TypeKind::Timestamp(_) | TypeKind::TimestampLtz(_) => Datum::Timestamp(text.parse::<i64>().unwrap() * 1000),
         _ => Datum::string(text),
@@ -106,10 +109,26 @@ impl Harness {
         Self { spec, operator, context, watermark: WATERMARK_NONE, written: BTreeMap::new(), memory }
     }
 
-    fn call(&mut self, f: impl FnOnce(&mut dyn Operator, &mut Output<'_>) -> sluice_batch::Result<()>) -> Vec<String> {
+    fn items(&mut self, f: impl FnOnce(&mut dyn Operator, &mut Output<'_>) -> sluice_batch::Result<()>) -> Vec<Item> {
         let mut items = vec![];
         f(self.operator.as_mut(), &mut Output::new(&mut items, &self.context, self.watermark)).unwrap();
         self.check_delta();
+        items
+    }
+
+    /// The batches that an operator makes of one.
+    pub fn pass(&mut self, input: usize, batch: Batch) -> Vec<Batch> {
+        let items = self.items(|o, out| o.batch(input, batch, out));
+        items.into_iter().filter_map(|i| if let Item::Batch(b) = i { Some(b) } else { None }).collect()
+    }
+
+    pub fn end_of_input(&mut self, input: usize) -> Vec<Batch> {
+        let items = self.items(|o, out| o.end_of_input(input, out));
+        items.into_iter().filter_map(|i| if let Item::Batch(b) = i { Some(b) } else { None }).collect()
+    }
+
+    fn call(&mut self, f: impl FnOnce(&mut dyn Operator, &mut Output<'_>) -> sluice_batch::Result<()>) -> Vec<String> {
+        let items = self.items(f);
         items
             .iter()
             .flat_map(|i| match i {

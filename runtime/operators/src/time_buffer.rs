@@ -66,6 +66,11 @@ impl TimeBuffer {
         Ok(Self { codec: RowCodec::new(types)?, key: key.to_vec(), key_codec: RowCodec::project(types, key)?, parts: vec![], next: 0 })
     }
 
+    /// Rows are numbered from `next` on, if that is not less than what they are numbered from anyway.
+    pub fn number_from(&mut self, next: u64) {
+        self.next = self.next.max(next);
+    }
+
     /// Adds rows with their times.
     pub fn push(&mut self, batch: Batch, times: &[Millis]) -> Result<()> {
         if batch.is_empty() {

@@ -16,6 +16,10 @@ pub enum Distribution {
     Any,
     /// Rows with equal values in these columns, in this order, are in the task that owns their shard.
     Keys(Vec<usize>),
+    /// The same for one column; rows where it is NULL are in every task.
+    KeyOrAll(usize),
+    /// Every task has all rows.
+    All,
     /// All rows are in the first task.
     Single,
 }
@@ -51,6 +55,8 @@ impl Distributed {
             let columns = |keys: &[usize]| keys.iter().map(|k| graph.nodes[e.from].schema[*k].name.clone()).collect::<Vec<_>>().join(", ");
             let how = match &e.distribution {
                 Distribution::Keys(keys) => format!("by ({})", columns(keys)),
+                Distribution::KeyOrAll(key) => format!("by ({})", columns(&[*key])),
+                Distribution::All => "to all tasks".to_owned(),
                 Distribution::Single | Distribution::Any => "to one task".to_owned(),
             };
             let to: Vec<&str> = e.to.iter().map(|(node, _)| name(*node)).collect();
@@ -111,7 +117,13 @@ impl<'a> Attempt<'a> {
     }
 
     fn wanted(&self, at: usize, port: usize) -> Distribution {
-        if self.forced.contains(&at) { Distribution::Single } else { required(&self.graph.nodes[at].kind, port) }
+        let node = &self.graph.nodes[at];
+        match required(&node.kind, port) {
+            _ if self.forced.contains(&at) => Distribution::Single,
+            // Its other input is in one task, and so is the node.
+            Distribution::All if node.inputs.first().is_some_and(|i| self.spreads[*i] == Spread::Single) => Distribution::Single,
+            required => required,
+        }
     }
 
     /// Brings a node's rows to where a consumer wants them; answers where they are then.
@@ -120,6 +132,7 @@ impl<'a> Attempt<'a> {
         let is_sink = matches!(self.graph.nodes[to.0].kind, NodeKind::Sink { .. });
         let updating = self.graph.nodes[from].properties.changelog != ChangelogMode::InsertOnly;
         let there = match (&wanted, &spread) {
+            (Distribution::All, _) => false,
             (_, Spread::Single) | (Distribution::Any, _) => true,
             // A sink only needs the changes of a key in order.
             (Distribution::Keys(keys), Spread::Keys(by)) if is_sink => by.iter().any(|k| k.iter().all(|c| keys.contains(c))),
@@ -141,6 +154,7 @@ impl<'a> Attempt<'a> {
         }
         match wanted {
             Distribution::Keys(keys) => Spread::Keys(vec![keys]),
+            Distribution::KeyOrAll(_) | Distribution::All => Spread::Keys(vec![]),
             Distribution::Single | Distribution::Any => Spread::Single,
         }
     }
@@ -183,7 +197,9 @@ pub fn required(kind: &NodeKind, port: usize) -> Distribution {
         S::WindowTopN(s) => by(&s.top_n.partition_by),
         S::Deduplicate(s) => by(&s.keys),
         S::Over(s) => by(&s.partition_by),
-        S::TemporalSort(_) | S::Sort(_) => Distribution::Single,
+        S::TemporalSort(_) | S::Sort(_) | S::RuleCatalog(_) => Distribution::Single,
+        S::RuleRouter(_) => if port == 0 { Distribution::Any } else { Distribution::All },
+        S::RuleEvaluation(_) => Distribution::KeyOrAll(0),
         S::ChangelogNormalize(s) => by(&s.key),
         S::UpsertMaterialize(s) => by(&s.sink_key),
         S::MatchRecognize(s) => by(&s.clause.partition_by),
@@ -235,7 +251,7 @@ fn output(graph: &Graph, at: usize, inputs: Vec<Spread>) -> Spread {
             std::cmp::Ordering::Equal => None,
             std::cmp::Ordering::Greater => Some(c - 1),
         }),
-        S::Expand(_) => Spread::Keys(vec![]),
+        S::Expand(_) | S::RuleRouter(_) | S::RuleEvaluation(_) => Spread::Keys(vec![]),
         S::GroupAggregate(s) => front(&s.keys),
         S::WindowAggregate(s) => front(&s.keys),
         S::GroupWindow(s) => front(&s.keys),

@@ -134,6 +134,9 @@ pub fn name(kind: &NodeKind) -> &'static str {
             OperatorSpec::FromChangelog(_) => "FromChangelog",
             OperatorSpec::LateralSnapshotJoin(_) => "LateralSnapshotJoin",
             OperatorSpec::Expand(_) => "Expand",
+            OperatorSpec::RuleCatalog(_) => "RuleCatalog",
+            OperatorSpec::RuleRouter(_) => "RuleRouter",
+            OperatorSpec::RuleEvaluation(_) => "RuleEvaluation",
         },
     }
 }
@@ -283,6 +286,12 @@ fn operator(spec: &OperatorSpec, first: &[String], inputs: &[Vec<String>]) -> Ve
                 .collect::<Vec<_>>()
                 .join(", ")
         )),
+        OperatorSpec::RuleRouter(s) => out.extend(s.waits.then(|| "after all rules".to_owned())),
+        OperatorSpec::RuleEvaluation(s) => out.push(list("time", &[s.time + sluice_operators::rules::router::FRONT])),
+        OperatorSpec::RuleCatalog(s) => out.push(match s.rules {
+            sluice_operators::spec::RuleColumns::Json(column) => list("json", &[column]),
+            sluice_operators::spec::RuleColumns::Fields { keys, .. } => list("keys", &[keys]),
+        }),
         OperatorSpec::DropUpdateBefore | OperatorSpec::Union => {}
     }
     out

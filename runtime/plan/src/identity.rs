@@ -104,6 +104,7 @@ fn key_columns(kind: &NodeKind) -> Vec<(usize, usize)> {
         OperatorSpec::ChangelogNormalize(s) => of(&s.key),
         OperatorSpec::UpsertMaterialize(s) => of(&s.sink_key),
         OperatorSpec::MatchRecognize(s) => of(&s.clause.partition_by),
+        OperatorSpec::RuleEvaluation(s) => of(&[sluice_operators::rules::router::FRONT + s.time]),
         _ => vec![],
     }
 }

@@ -69,6 +69,17 @@ fn progress(name: &str) -> Table {
     table(name, vec![], vec![Part::millis("_time")])
 }
 
+/// One column of text.
+fn text(name: &str) -> Part {
+    let ty = TypeKind::STRING.nullable().to_string();
+    Part::row(name, vec![Column { name: name.into(), ty, descending: false, nulls_last: false }], Added::Fixed)
+}
+
+/// The rules that a task knows: one row with their JSON.
+fn rules() -> Table {
+    table("rules", vec![], vec![text("rules")])
+}
+
 fn bounded(s: &OverSpec) -> bool {
     s.frame.start != Bound::Unbounded
 }
@@ -183,6 +194,20 @@ impl Maker<'_> {
                 let key = vec![self.row(0, &s.input, &s.clause.partition_by, Added::Fixed).prefixed(), Part::integer("_number")];
                 let value = vec![Part::flag("_waiting"), Part::millis("_time"), self.all(0, &s.input, Added::Null)];
                 (fixed, vec![table("rows", key, value)])
+            }
+            S::RuleCatalog(_) => (vec![], vec![rules()]),
+            S::RuleRouter(s) => {
+                let types: Vec<SqlType> = s.data.iter().map(|f| f.ty.clone()).collect();
+                let key = vec![self.row(0, &types, &(0..types.len()).collect::<Vec<_>>(), Added::Fixed).prefixed(), Part::integer("_number")];
+                let value = vec![Part::millis("_time"), Part::row_kind(), self.all(0, &types, Added::Null)];
+                (vec![], vec![rules(), table("waiting", key, value)])
+            }
+            S::RuleEvaluation(s) => {
+                let time = self.name(0, s.time + sluice_operators::rules::router::FRONT).to_owned();
+                let key = vec![text("grouping_key").prefixed(), text("kept").prefixed(), Part::integer("_chunk")];
+                let parts = vec![Part::millis("_time"), Part::integer("_value_high"), Part::integer("_value_low")];
+                let events = table("events", key, vec![Part::Repeated { name: "events".into(), parts }]);
+                (vec![("time", time)], vec![rules(), events])
             }
             S::Calc { .. }
             | S::Unnest(_)

@@ -74,6 +74,9 @@ fn of_node(node: &PNode, inputs: &[&[String]]) -> Vec<String> {
             (0..first.len()).map(all).collect()
         }
         OperatorSpec::SetOperation(_) => first.to_vec(),
+        // What they give is their own; of the router's rows all but the front is of the event.
+        OperatorSpec::RuleCatalog(_) | OperatorSpec::RuleEvaluation(_) => vec![],
+        OperatorSpec::RuleRouter(_) => ["key".to_owned(), "change".to_owned()].into_iter().chain(first.iter().cloned()).collect(),
         _ if inputs.len() > 1 => inputs.concat(),
         _ => first.to_vec(),
     }

@@ -14,6 +14,7 @@ CREATE TABLE by_id (id INT, city STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('c
   'properties.bootstrap.servers' = 'x', 'key.format' = 'json', 'value.format' = 'json');
 CREATE TABLE by_u (u STRING, n BIGINT, PRIMARY KEY (u) NOT ENFORCED) WITH ('connector' = 'upsert-kafka', 'topic' = 't',
   'properties.bootstrap.servers' = 'x', 'key.format' = 'json', 'value.format' = 'json');
+CREATE TABLE rules (rule STRING) WITH ('connector' = 'kafka', 'topic' = 'r', 'properties.bootstrap.servers' = 'x', 'scan.startup.mode' = 'earliest-offset', 'format' = 'raw');
 CREATE TABLE log (u STRING, n BIGINT) WITH ('connector' = 'kafka', 'topic' = 'l', 'properties.bootstrap.servers' = 'x', 'format' = 'json');
 ";
 
@@ -73,6 +74,11 @@ fn rows_go_to_where_they_meet() {
             "matches of all",
             "SELECT * FROM clicks MATCH_RECOGNIZE (ORDER BY ts MEASURES A.n AS n PATTERN (A B) DEFINE A AS A.n > 1) AS m",
             &["Source -> MatchRecognize to one task"],
+        ),
+        (
+            "rules are everywhere",
+            "INSERT INTO log SELECT grouping_key, rule_id FROM EVALUATE_RULES(TABLE clicks, TABLE rules, DESCRIPTOR(ts))",
+            &["Source -> RuleCatalog to one task", "RuleCatalog -> RuleRouter to all tasks", "RuleRouter -> RuleEvaluation by (key)"],
         ),
         (
             "one exchange for two consumers",

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use sluice_batch::{Batch, Millis, Result, SqlType, WATERMARK_MAX, WATERMARK_NONE};
 use sluice_operators::shard::Partitioner;
+use sluice_plan::Distribution;
 
 /// Messages that a queue holds for each sender.
 const CAPACITY: usize = 8;
@@ -109,24 +110,38 @@ impl Network {
     }
 }
 
+/// Which tasks rows go to.
+enum Route {
+    /// The first one.
+    First,
+    All,
+    /// That of the row's key.
+    Key(Box<Partitioner>),
+}
+
 /// The sending end of an exchange in one task.
 pub struct Outlet {
     network: Arc<Network>,
     exchange: usize,
     task: usize,
-    /// `None`: everything goes to the first task.
-    partitioner: Option<Partitioner>,
+    route: Route,
     /// By receiver: what its queue has not taken yet.
     waiting: Vec<VecDeque<Message>>,
 }
 
 impl Outlet {
-    /// `keys`: positions among columns of these types; `None`: everything goes to the first task.
-    pub fn new(network: Arc<Network>, exchange: usize, task: usize, types: &[SqlType], keys: Option<&[usize]>) -> Result<Self> {
+    /// `distribution`: of columns of these types.
+    pub fn new(network: Arc<Network>, exchange: usize, task: usize, types: &[SqlType], distribution: &Distribution) -> Result<Self> {
         let tasks = network.tasks();
-        let partitioner = keys.map(|k| Partitioner::new(types, k, tasks as u32)).transpose()?;
-        let receivers = if partitioner.is_some() { tasks } else { 1 };
-        Ok(Self { network, exchange, task, partitioner, waiting: (0..receivers).map(|_| VecDeque::new()).collect() })
+        let partitioner = |keys: &[usize]| Partitioner::new(types, keys, tasks as u32);
+        let route = match distribution {
+            Distribution::Keys(keys) => Route::Key(Box::new(partitioner(keys)?)),
+            Distribution::KeyOrAll(key) => Route::Key(Box::new(partitioner(&[*key])?.with_nulls_to_all())),
+            Distribution::All => Route::All,
+            Distribution::Single | Distribution::Any => Route::First,
+        };
+        let receivers = if matches!(route, Route::First) { 1 } else { tasks };
+        Ok(Self { network, exchange, task, route, waiting: (0..receivers).map(|_| VecDeque::new()).collect() })
     }
 
     pub fn exchange(&self) -> usize {
@@ -134,12 +149,16 @@ impl Outlet {
     }
 
     pub fn rows(&mut self, batch: Batch) -> Result<()> {
-        let Some(mut partitioner) = self.partitioner.take() else {
-            self.send(0, Message::Rows(batch));
-            return Ok(());
+        let mut partitioner = match std::mem::replace(&mut self.route, Route::All) {
+            Route::Key(partitioner) => partitioner,
+            route => {
+                self.tell(&Message::Rows(batch));
+                self.route = route;
+                return Ok(());
+            }
         };
         let result = partitioner.split(batch, |task, rows| self.send(task as usize, Message::Rows(rows)));
-        self.partitioner = Some(partitioner);
+        self.route = Route::Key(partitioner);
         result
     }
 
@@ -336,7 +355,7 @@ mod tests {
     #[test]
     fn a_full_queue_keeps_the_order_and_wakes_its_senders() {
         let network = Arc::new(Network::new(2, 1));
-        let mut outlet = Outlet::new(network.clone(), 0, 1, &[TypeKind::BigInt.not_null()], None).unwrap();
+        let mut outlet = Outlet::new(network.clone(), 0, 1, &[TypeKind::BigInt.not_null()], &Distribution::Single).unwrap();
         let count = CAPACITY as i64 * 2 + 3;
         for i in 0..count {
             outlet.rows(batch(&[i])).unwrap();
@@ -368,7 +387,7 @@ mod tests {
     fn keys_meet_in_one_task() {
         let network = Arc::new(Network::new(3, 1));
         let types = [TypeKind::BigInt.not_null()];
-        let mut outlets: Vec<_> = (0..3).map(|t| Outlet::new(network.clone(), 0, t, &types, Some(&[0])).unwrap()).collect();
+        let mut outlets: Vec<_> = (0..3).map(|t| Outlet::new(network.clone(), 0, t, &types, &Distribution::Keys(vec![0])).unwrap()).collect();
         outlets.iter_mut().for_each(|o| o.rows(batch(&[1, 2, 3, 4, 5, 6, 7, 8])).unwrap());
         let mut rows = [0; 3];
         for (task, rows) in rows.iter_mut().enumerate() {

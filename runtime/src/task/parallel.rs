@@ -495,17 +495,14 @@ fn connect(
 ) -> Result<(Vec<Option<Receiving>>, Vec<bool>)> {
     let (mut receiving, mut sends) = (vec![], vec![]);
     for (number, exchange) in distributed.exchanges.iter().enumerate() {
-        let keys = match &exchange.distribution {
-            Distribution::Keys(keys) => Some(keys.as_slice()),
-            Distribution::Single | Distribution::Any => None,
-        };
+        let to_first = matches!(exchange.distribution, Distribution::Single | Distribution::Any);
         let single = distributed.single[exchange.from];
         let types: Vec<_> = graph.nodes[exchange.from].schema.iter().map(|c| c.ty.clone()).collect();
         let sending = index == 0 || !single;
-        let outlet = sending.then(|| Outlet::new(network.clone(), number, index, &types, keys)).transpose()?;
+        let outlet = sending.then(|| Outlet::new(network.clone(), number, index, &types, &exchange.distribution)).transpose()?;
         let entry = pipeline.exchange(exchange.from, &exchange.to, outlet);
         sends.push(sending);
-        receiving.push((index == 0 || keys.is_some()).then(|| Receiving {
+        receiving.push((index == 0 || !to_first).then(|| Receiving {
             entry,
             inlet: Inlet::new(if single { 1 } else { tasks }),
             reaches: reached(graph, distributed, &exchange.to.iter().map(|(node, _)| *node).collect::<Vec<_>>()),

@@ -112,16 +112,20 @@ enum Work {
 struct InputTime {
     watermark: Millis,
     idle: bool,
+    /// The input has no time of its own: it counts as idle for ever.
+    ignored: bool,
 }
 
 impl Stage {
     fn new(work: Work, inputs: usize) -> Self {
+        let ignored = |port| matches!(&work, Work::Operator(o) if o.ignores_time(port));
+        let input = |port| InputTime { watermark: WATERMARK_NONE, idle: ignored(port), ignored: ignored(port) };
         Self {
+            inputs: (0..inputs.max(1)).map(input).collect(),
             wants_ticks: matches!(&work, Work::Operator(o) if o.wants_ticks()),
             spills: false,
             work,
             consumers: vec![],
-            inputs: vec![InputTime { watermark: WATERMARK_NONE, idle: false }; inputs.max(1)],
             watermark: WATERMARK_NONE,
             forwarded: WATERMARK_NONE,
             idle: false,
@@ -449,6 +453,12 @@ impl Pipeline {
     }
 
     fn deliver(&mut self, at: usize, port: usize, batch: Batch) -> Result<()> {
+        if self.stages[at].inputs[port].ignored {
+            let idle = self.stages[at].idle;
+            self.call(at, |op, out| op.batch(port, batch, out))?;
+            // Rows wake those who get them; time has not come with them.
+            return if idle { self.forward_idle(at) } else { Ok(()) };
+        }
         self.stages[at].inputs[port].idle = false;
         self.stages[at].idle = false;
         match &mut self.stages[at].work {
@@ -474,7 +484,8 @@ impl Pipeline {
         self.stages[from].forwarded = watermark;
         for c in 0..self.stages[from].consumers.len() {
             let (at, port) = self.stages[from].consumers[c];
-            self.stages[at].inputs[port] = InputTime { watermark, idle: false };
+            let input = &mut self.stages[at].inputs[port];
+            (input.watermark, input.idle) = (watermark, input.ignored);
             self.call(at, |op, out| op.input_watermark(port, watermark, out))?;
             self.advance(at)?;
         }

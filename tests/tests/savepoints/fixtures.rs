@@ -204,6 +204,14 @@ const FIXTURES: &[(&str, Job)] = &[
              load_completed_time => CAST(TIMESTAMP '2024-01-01 00:00:30' AS TIMESTAMP_LTZ(3)))) AS s ON o.kind = s.kind;",
         ),
     ),
+    (
+        "rules",
+        job(
+            &[("o", "rule_id INT, k STRING, v DECIMAL(38, 6), price INT")],
+            "INSERT INTO o SELECT rule_id, grouping_key, triggering_value, triggering_event.price
+             FROM EVALUATE_RULES(data => TABLE orders, rules => TABLE rules, on_time => DESCRIPTOR(ts));",
+        ),
+    ),
     ("sort", job(&[("o", "user_id STRING, price INT")], "INSERT INTO o SELECT user_id, price FROM orders ORDER BY price;")),
     ("order-by-time", job(&[("o", "user_id STRING, price INT")], "INSERT INTO o SELECT user_id, price FROM orders ORDER BY ts;")),
 ];

@@ -34,6 +34,13 @@ const MORE_PRICES: &str = r#"{"op":"+U","data":{"kind":"a","price":4,"ts":"2024-
 {"op":"-D","data":{"kind":"b","price":2,"ts":"2024-01-01 00:01:05"}}
 "#;
 
+/// Rules of a control topic, as JSON.
+const FIRST_RULES: &str = r#"{"ruleId":1,"ruleState":"ACTIVE","groupingKeyNames":["user_id"],"aggregateFieldName":"price","aggregatorFunctionType":"SUM","limitOperatorType":"GREATER_EQUAL","limit":10,"windowMinutes":1}
+{"ruleId":2,"ruleState":"ACTIVE","groupingKeyNames":["kind"],"aggregateFieldName":"COUNT_WITH_RESET_FLINK","aggregatorFunctionType":"SUM","limitOperatorType":"GREATER_EQUAL","limit":2,"windowMinutes":60}
+"#;
+const MORE_RULES: &str = r#"{"ruleId":3,"ruleState":"ACTIVE","groupingKeyNames":["kind"],"aggregateFieldName":"price","aggregatorFunctionType":"MAX","limitOperatorType":"GREATER","limit":15,"windowMinutes":1}
+"#;
+
 /// A job: declarations of sinks as (name, columns), and statements.
 #[derive(Clone, Copy)]
 struct Job {
@@ -55,7 +62,7 @@ struct Lab {
 impl Lab {
     fn new() -> Self {
         let lab = Self { dir: tempfile::tempdir().unwrap(), runs: std::cell::Cell::new(0) };
-        for (folder, text) in [("orders", FIRST_ORDERS), ("users", FIRST_USERS), ("prices", FIRST_PRICES)] {
+        for (folder, text) in [("orders", FIRST_ORDERS), ("users", FIRST_USERS), ("prices", FIRST_PRICES), ("rules", FIRST_RULES)] {
             std::fs::create_dir(lab.path(folder)).unwrap();
             std::fs::write(lab.path(folder).join("1.json"), text).unwrap();
         }
@@ -67,7 +74,7 @@ impl Lab {
     }
 
     fn more_input(&self) {
-        for (folder, text) in [("orders", MORE_ORDERS), ("users", MORE_USERS), ("prices", MORE_PRICES)] {
+        for (folder, text) in [("orders", MORE_ORDERS), ("users", MORE_USERS), ("prices", MORE_PRICES), ("rules", MORE_RULES)] {
             std::fs::write(self.path(folder).join("2.json"), text).unwrap();
         }
     }
@@ -87,6 +94,7 @@ impl Lab {
         table("users", "id STRING, name STRING, city STRING", self.path("users"), "json");
         let prices = "kind STRING, price INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts, PRIMARY KEY (kind) NOT ENFORCED";
         table("prices", prices, self.path("prices"), "changelog-json', 'changelog-json.changelog-mode'='upsert");
+        table("rules", "rule STRING", self.path("rules"), "raw");
         for (name, columns) in job.sinks {
             table(name, columns, self.path(&format!("out-{run}-{name}")), "changelog-json");
         }

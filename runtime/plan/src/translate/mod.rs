@@ -7,6 +7,7 @@ mod join_condition;
 mod match_recognize;
 mod over;
 mod rank;
+mod rules;
 mod scan;
 mod set;
 mod sort;

@@ -27,6 +27,7 @@ impl Planner<'_> {
             "SNAPSHOT" => {
                 Err(Error::plan("SNAPSHOT can only be the right side of a join").hint("write JOIN LATERAL TABLE(SNAPSHOT(…)) ON …"))
             }
+            "EVALUATE_RULES" | "REJECTED_RULES" | "CURRENT_RULES" => self.rules(rel, name, inputs, descriptor(args, "on_time")?.as_deref()),
             _ => {
                 let _ = needed;
                 Err(Error::unsupported(format!("table function {name}")))

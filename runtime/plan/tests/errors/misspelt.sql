@@ -91,3 +91,11 @@ SELECT symbol FORM ticks
 CREATE TABEL t (a INT)
 
 SELECT INTERVAL '1' SECODN
+
+SELECT * FROM EVALUATE_RULE(TABLE ticks, TABLE rules, DESCRIPTOR(rowtime))
+
+SELECT * FROM EVALUATE_RULES(TABLE ticks, TABLE rules, DESCRIPTOR(rowtim))
+
+SELECT * FROM EVALUATE_RULES(datas => TABLE ticks, rules => TABLE rules, on_time => DESCRIPTOR(rowtime))
+
+SELECT rule_ids FROM REJECTED_RULES(TABLE ticks, TABLE rules)

@@ -17,3 +17,7 @@ CREATE TABLE append_out (a STRING, b BIGINT)
   WITH ('connector' = 'kafka', 'topic' = 'append_out', 'properties.bootstrap.servers' = 'k:9092', 'format' = 'json');
 CREATE TABLE upsert_out (a STRING, b BIGINT, PRIMARY KEY (a) NOT ENFORCED)
   WITH ('connector' = 'upsert-kafka', 'topic' = 'upsert_out', 'properties.bootstrap.servers' = 'k:9092', 'key.format' = 'json', 'value.format' = 'json');
+CREATE TABLE rules (rule STRING)
+  WITH ('connector' = 'kafka', 'topic' = 'rules', 'properties.bootstrap.servers' = 'k:9092', 'scan.startup.mode' = 'earliest-offset', 'format' = 'raw');
+CREATE TABLE half_rules (ruleId INT, ruleState STRING)
+  WITH ('connector' = 'kafka', 'topic' = 'rules', 'properties.bootstrap.servers' = 'k:9092', 'scan.startup.mode' = 'earliest-offset', 'format' = 'json');

@@ -145,3 +145,23 @@ SELECT 'abc
 SELECT (price FROM ticks
 
 SELECT FROM ticks
+
+SELECT * FROM EVALUATE_RULES(data => TABLE ticks, rules => TABLE rules)
+
+SELECT * FROM EVALUATE_RULES(TABLE ticks, 7, DESCRIPTOR(rowtime))
+
+SELECT * FROM EVALUATE_RULES(TABLE ticks, TABLE rules, DESCRIPTOR(price))
+
+SELECT * FROM EVALUATE_RULES(TABLE ticks PARTITION BY symbol, TABLE rules, DESCRIPTOR(rowtime))
+
+SELECT * FROM EVALUATE_RULES(TABLE ticks, TABLE half_rules, DESCRIPTOR(rowtime))
+
+SELECT * FROM EVALUATE_RULES(TABLE ticks, TABLE orders, DESCRIPTOR(rowtime))
+
+SELECT * FROM EVALUATE_RULES(data => TABLE users, rules => TABLE rules, on_time => DESCRIPTOR(score))
+
+SELECT * FROM REJECTED_RULES(data => TABLE ticks, rules => TABLE rules, on_time => DESCRIPTOR(rowtime))
+
+SELECT * FROM CURRENT_RULES(data => TABLE ticks, rules => TABLE users)
+
+SELECT triggering_event.color FROM EVALUATE_RULES(TABLE ticks, TABLE rules, DESCRIPTOR(rowtime))

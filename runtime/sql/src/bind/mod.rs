@@ -34,6 +34,7 @@ mod match_recognize;
 mod over;
 mod pushdown;
 mod query;
+mod rules;
 mod scope;
 mod select;
 mod set_operation;

@@ -1,4 +1,4 @@
-//! Table functions in FROM: window TVFs, TO_CHANGELOG, FROM_CHANGELOG, SNAPSHOT.
+//! Table functions in FROM: window TVFs, TO_CHANGELOG, FROM_CHANGELOG, SNAPSHOT. Those of rules are in [`super::rules`].
 
 use sluice_batch::{Datum, Error, Expr, Result, Span, TypeKind};
 
@@ -20,10 +20,11 @@ impl Binder<'_> {
             "TO_CHANGELOG" => self.write_changelog(call, cx)?,
             "FROM_CHANGELOG" => self.read_changelog(call, cx)?,
             "SNAPSHOT" => self.snapshot(call, cx)?,
+            _ if super::rules::is_rule_function(&name) => self.rule_function(&name, call, cx)?,
             _ => {
                 let known = ["TUMBLE", "HOP", "CUMULATE", "SESSION", "UNNEST", "TO_CHANGELOG", "FROM_CHANGELOG", "SNAPSHOT"];
                 let error = unsupported(format!("the table function {}", call.name), call.span);
-                return Err(did_you_mean(error, &name, known.into_iter()));
+                return Err(did_you_mean(error, &name, known.into_iter().chain(super::rules::FUNCTIONS)));
             }
         };
         let scope = Scope::table(None, &rel.schema);

@@ -135,7 +135,7 @@ pub(super) fn descriptor<'c>(arg: Option<&'c ArgValue>, name: &str, call: &Funct
     }
 }
 
-fn time_column(input: &Rel, arg: Option<&ArgValue>, name: &str, call: &FunctionCall) -> Result<usize> {
+pub(super) fn time_column(input: &Rel, arg: Option<&ArgValue>, name: &str, call: &FunctionCall) -> Result<usize> {
     let column = descriptor(arg, name, call)?;
     let Some(i) = input.schema.iter().position(|c| c.name == column.name) else {
         let error = Error::plan(format!("Column '{}' not found in any table", column.name)).at(column.span);
