@@ -7,7 +7,7 @@ DEBUG := $(CARGO_TARGET_DIR)/debug/sluice
 RELEASE := $(CARGO_TARGET_DIR)/release/sluice
 SHARED ?= ../shared
 
-.PHONY: help setup build release demo test fmt clippy unit golden cluster conformance bench crash
+.PHONY: help setup build release demo demo-fraud test fmt clippy unit golden cluster conformance bench crash
 
 help:            ## what there is to make
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -23,6 +23,9 @@ release: setup   ## release build of the runtime
 
 demo: release    ## the main job on an embedded broker: matches as they come, until Ctrl-C
 	$(RELEASE) run examples/anomaly-detection/standalone-etl-anomaly.yaml --local
+
+demo-fraud: release  ## fraud detection by rules that come and go while it runs, on an embedded broker, until Ctrl-C
+	$(RELEASE) run examples/fraud-detection/fraud-detection.yaml --local
 
 test:            ## everything that CI checks; ends with "N passed, N failed"
 	@tests/setup/test.sh

@@ -5,8 +5,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 sluice=$(realpath "$1") shared=$2; shift 2
-# State larger than its memory needs neither Kafka nor Flink.
-[ $# -gt 0 ] || "$here/spill.sh" "$sluice"
+# State larger than its memory, and windows of rules, need neither Kafka nor Flink.
+[ $# -gt 0 ] || { "$here/spill.sh" "$sluice"; "$here/rules.sh" "$sluice"; }
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sluice
 "$here/../setup/setup.sh" test
 if [ ! -d "$shared/lab/flink" ]; then

@@ -126,19 +126,21 @@ impl Reader {
         let started = std::time::Instant::now();
         while records.len() < count {
             assert!(started.elapsed() < TIMEOUT, "read {} of {count} records", records.len());
-            if let Some(message) = self.consumer.poll(Duration::from_millis(100)) {
-                let message = message.unwrap();
-                let headers = message.headers().map(|h| h.iter().map(header).collect()).unwrap_or_default();
-                records.push(Read {
-                    topic: message.topic().to_owned(),
-                    partition: message.partition(),
-                    key: message.key().map(<[u8]>::to_vec),
-                    value: message.payload().map(<[u8]>::to_vec),
-                    headers,
-                });
-            }
+            records.extend(self.poll(Duration::from_millis(100)));
         }
         records
+    }
+
+    /// The next record, if one comes in time.
+    pub fn poll(&self, wait: Duration) -> Option<Read> {
+        let message = self.consumer.poll(wait)?.unwrap();
+        Some(Read {
+            topic: message.topic().to_owned(),
+            partition: message.partition(),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers: message.headers().map(|h| h.iter().map(header).collect()).unwrap_or_default(),
+        })
     }
 }
 

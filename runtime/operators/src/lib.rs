@@ -98,6 +98,11 @@ pub trait Operator: Send {
         false
     }
 
+    /// Input `input` has no more rows for now: its sources are bounded and read. A job that goes on from a savepoint may find more.
+    fn end_of_rows(&mut self, _input: usize, _out: &mut Output<'_>) -> Result<()> {
+        Ok(())
+    }
+
     /// Input `input` has ended for good (after its last batch, before the maximal watermark).
     fn end_of_input(&mut self, _input: usize, _out: &mut Output<'_>) -> Result<()> {
         Ok(())

@@ -51,7 +51,13 @@ impl Partitioner {
     /// # Errors
     /// If a key column has a type without bytes.
     pub fn new(types: &[SqlType], keys: &[usize], tasks: u32) -> Result<Self> {
-        Ok(Self { codec: RowCodec::project(types, keys)?, keys: keys.to_vec(), tasks, nulls_to_all: false, rows: vec![vec![]; tasks as usize] })
+        Ok(Self {
+            codec: RowCodec::project(types, keys)?,
+            keys: keys.to_vec(),
+            tasks,
+            nulls_to_all: false,
+            rows: vec![vec![]; tasks as usize],
+        })
     }
 
     /// Rows whose key columns are NULL go to all tasks.

@@ -122,8 +122,8 @@ impl Harness {
         items.into_iter().filter_map(|i| if let Item::Batch(b) = i { Some(b) } else { None }).collect()
     }
 
-    pub fn end_of_input(&mut self, input: usize) -> Vec<Batch> {
-        let items = self.items(|o, out| o.end_of_input(input, out));
+    pub fn end_of_rows(&mut self, input: usize) -> Vec<Batch> {
+        let items = self.items(|o, out| o.end_of_rows(input, out));
         items.into_iter().filter_map(|i| if let Item::Batch(b) = i { Some(b) } else { None }).collect()
     }
 

@@ -198,7 +198,13 @@ pub fn required(kind: &NodeKind, port: usize) -> Distribution {
         S::Deduplicate(s) => by(&s.keys),
         S::Over(s) => by(&s.partition_by),
         S::TemporalSort(_) | S::Sort(_) | S::RuleCatalog(_) => Distribution::Single,
-        S::RuleRouter(_) => if port == 0 { Distribution::Any } else { Distribution::All },
+        S::RuleRouter(_) => {
+            if port == 0 {
+                Distribution::Any
+            } else {
+                Distribution::All
+            }
+        }
         S::RuleEvaluation(_) => Distribution::KeyOrAll(0),
         S::ChangelogNormalize(s) => by(&s.key),
         S::UpsertMaterialize(s) => by(&s.sink_key),

@@ -198,7 +198,8 @@ impl Maker<'_> {
             S::RuleCatalog(_) => (vec![], vec![rules()]),
             S::RuleRouter(s) => {
                 let types: Vec<SqlType> = s.data.iter().map(|f| f.ty.clone()).collect();
-                let key = vec![self.row(0, &types, &(0..types.len()).collect::<Vec<_>>(), Added::Fixed).prefixed(), Part::integer("_number")];
+                let key =
+                    vec![self.row(0, &types, &(0..types.len()).collect::<Vec<_>>(), Added::Fixed).prefixed(), Part::integer("_number")];
                 let value = vec![Part::millis("_time"), Part::row_kind(), self.all(0, &types, Added::Null)];
                 (vec![], vec![rules(), table("waiting", key, value)])
             }

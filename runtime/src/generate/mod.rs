@@ -2,6 +2,7 @@
 
 mod clicks;
 mod cpu;
+mod fraud;
 mod pizza;
 mod producer;
 mod sales;
@@ -24,6 +25,10 @@ pub enum Dataset {
     Cpu,
     /// Click streams: Avro, topic flink.click.streams.
     Clicks,
+    /// Payments of the fraud detection demo: JSON, topic livetransactions.
+    Transactions,
+    /// Its rules, one that is wrong, and commands: JSON, topic rules.
+    Rules,
 }
 
 impl Dataset {
@@ -39,6 +44,8 @@ impl Dataset {
             Self::Pizza => "pizzas",
             Self::Cpu => "cpu_load_stats_real",
             Self::Clicks => "flink.click.streams",
+            Self::Transactions => "livetransactions",
+            Self::Rules => "rules",
         }
     }
 
@@ -52,6 +59,8 @@ impl Dataset {
             Self::Pizza => "pizza",
             Self::Cpu => "cpu",
             Self::Clicks => "clicks",
+            Self::Transactions => "transactions",
+            Self::Rules => "rules",
         }
     }
 
@@ -62,6 +71,8 @@ impl Dataset {
             Self::Sales | Self::Clicks => (100, 10),
             Self::Pizza => (10, 180),
             Self::Cpu => (20, 90),
+            Self::Transactions => (50, 30),
+            Self::Rules => (1, 30),
         };
         Pace { rate, history: Duration::from_secs(history) }
     }
@@ -73,6 +84,8 @@ impl Dataset {
             Self::Pizza => Box::new(pizza::Pizza::new(rate)),
             Self::Cpu => Box::new(cpu::Cpu),
             Self::Clicks => Box::new(clicks::Clicks),
+            Self::Transactions => Box::new(fraud::Transactions::default()),
+            Self::Rules => Box::new(fraud::Rules::default()),
         }
     }
 }
@@ -91,7 +104,7 @@ pub trait Generator: Send {
     /// The Avro schema of the values (JSON text), if they are Avro; it is registered and its id written before each value.
     fn avro_schema(&self) -> Option<&'static str>;
 
-    /// Writes the next value behind what is in `out`; answers the key, if records have one.
+    /// Writes the next value behind what is in `out`; answers the key, if records have one. No value: no record, this time.
     fn next(&mut self, random: &mut StdRng, now: Millis, out: &mut Vec<u8>) -> Option<String>;
 }
 
@@ -132,11 +145,16 @@ mod tests {
         for (dataset, fields) in [
             (Dataset::Pizza, vec!["id", "shop", "name", "phoneNumber", "address", "pizzas"]),
             (Dataset::Cpu, vec!["hostname", "cpu", "usage", "occurred_at"]),
+            (Dataset::Transactions, vec!["transactionId", "eventTime", "payerId", "beneficiaryId", "paymentAmount", "paymentType"]),
+            (Dataset::Rules, vec!["ruleState"]),
         ] {
             let (mut random, mut generator) = (StdRng::seed_from_u64(1), dataset.generator(0));
             for _ in 0..100 {
                 let mut out = vec![];
                 generator.next(&mut random, 1_700_000_000_000, &mut out);
+                if out.is_empty() {
+                    continue;
+                }
                 let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
                 for field in &fields {
                     assert!(value.get(field).is_some(), "{dataset:?} has no {field}");

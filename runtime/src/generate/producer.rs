@@ -79,7 +79,9 @@ pub fn produce(dataset: Dataset, target: &Target, stop: &AtomicBool) -> Result<u
         value.clear();
         value.extend_from_slice(&prefix);
         let key = generator.next(&mut random, now, &mut value);
-        send(&producer, &target.topic, key.as_deref(), &value, now)?;
+        if value.len() > prefix.len() {
+            send(&producer, &target.topic, key.as_deref(), &value, now)?;
+        }
         sent += 1;
         check(&producer)?;
     }

@@ -23,6 +23,8 @@ pub enum Message {
     Watermark(Millis),
     /// The sender gives nothing for now and holds no time back.
     Idle,
+    /// The sender has no more rows for now: see `Operator::end_of_rows`.
+    Exhausted,
     /// The sender has given all it has.
     End,
     /// What follows belongs to the next commit.
@@ -215,12 +217,13 @@ struct Sender {
     watermark: Millis,
     idle: bool,
     ended: bool,
+    exhausted: bool,
     barrier: bool,
 }
 
 impl Inlet {
     pub fn new(senders: usize) -> Self {
-        let sender = Sender { watermark: WATERMARK_NONE, idle: false, ended: false, barrier: false };
+        let sender = Sender { watermark: WATERMARK_NONE, idle: false, ended: false, exhausted: false, barrier: false };
         Self { senders: vec![sender; senders], watermark: WATERMARK_NONE, idle: false }
     }
 
@@ -228,7 +231,7 @@ impl Inlet {
     pub fn time(&mut self, from: usize, message: &Message) -> Time {
         let sender = &mut self.senders[from];
         match message {
-            Message::Rows(_) => return Time::Same,
+            Message::Rows(_) | Message::Exhausted => return Time::Same,
             Message::Barrier => {
                 sender.barrier = true;
                 return Time::Same;
@@ -241,6 +244,12 @@ impl Inlet {
             Message::End => sender.ended = true,
         }
         self.merge()
+    }
+
+    /// A sender has no more rows for now. Answers whether none has.
+    pub fn exhausted(&mut self, from: usize) -> bool {
+        self.senders[from].exhausted = true;
+        self.senders.iter().all(|s| s.exhausted)
     }
 
     /// Rows came: their sender is not idle.
@@ -387,7 +396,8 @@ mod tests {
     fn keys_meet_in_one_task() {
         let network = Arc::new(Network::new(3, 1));
         let types = [TypeKind::BigInt.not_null()];
-        let mut outlets: Vec<_> = (0..3).map(|t| Outlet::new(network.clone(), 0, t, &types, &Distribution::Keys(vec![0])).unwrap()).collect();
+        let mut outlets: Vec<_> =
+            (0..3).map(|t| Outlet::new(network.clone(), 0, t, &types, &Distribution::Keys(vec![0])).unwrap()).collect();
         outlets.iter_mut().for_each(|o| o.rows(batch(&[1, 2, 3, 4, 5, 6, 7, 8])).unwrap());
         let mut rows = [0; 3];
         for (task, rows) in rows.iter_mut().enumerate() {

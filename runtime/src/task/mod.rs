@@ -320,8 +320,9 @@ fn handle(input: &mut Input, pipeline: &mut Pipeline, wait: Duration, now: i64, 
         SourceEvent::Pending => return Ok(false),
         SourceEvent::End => {
             input.ended = true;
-            if end_time {
-                pipeline.end(input.node)?;
+            match end_time {
+                true => pipeline.end(input.node)?,
+                false => pipeline.exhausted(input.node)?,
             }
         }
     }

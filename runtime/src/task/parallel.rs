@@ -389,6 +389,11 @@ impl<'a> Task<'a> {
                     receiving.inlet.woken(from);
                     self.pipeline.rows(entry, batch)?;
                 }
+                Message::Exhausted => {
+                    if receiving.inlet.exhausted(from) {
+                        self.pipeline.exhausted(entry)?;
+                    }
+                }
                 other => match receiving.inlet.time(from, &other) {
                     Time::Same => continue,
                     Time::Watermark(watermark) => self.pipeline.watermark(entry, watermark)?,

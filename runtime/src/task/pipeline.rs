@@ -114,12 +114,14 @@ struct InputTime {
     idle: bool,
     /// The input has no time of its own: it counts as idle for ever.
     ignored: bool,
+    /// It has no more rows for now.
+    exhausted: bool,
 }
 
 impl Stage {
     fn new(work: Work, inputs: usize) -> Self {
         let ignored = |port| matches!(&work, Work::Operator(o) if o.ignores_time(port));
-        let input = |port| InputTime { watermark: WATERMARK_NONE, idle: ignored(port), ignored: ignored(port) };
+        let input = |port| InputTime { watermark: WATERMARK_NONE, idle: ignored(port), ignored: ignored(port), exhausted: false };
         Self {
             inputs: (0..inputs.max(1)).map(input).collect(),
             wants_ticks: matches!(&work, Work::Operator(o) if o.wants_ticks()),
@@ -323,8 +325,26 @@ impl Pipeline {
         self.forward_idle(entry)
     }
 
+    /// An entry has no more rows for now; its time is not over.
+    pub fn exhausted(&mut self, entry: usize) -> Result<()> {
+        for (at, port) in self.stages[entry].consumers.clone() {
+            if std::mem::replace(&mut self.stages[at].inputs[port].exhausted, true) {
+                continue;
+            }
+            if let Work::Outlet(outlet) = &mut self.stages[at].work {
+                outlet.tell(&Message::Exhausted);
+            }
+            self.call(at, |op, out| op.end_of_rows(port, out))?;
+            if self.stages[at].inputs.iter().all(|i| i.exhausted) {
+                self.exhausted(at)?;
+            }
+        }
+        Ok(())
+    }
+
     /// An entry has given its last row, and its time is over.
     pub fn end(&mut self, entry: usize) -> Result<()> {
+        self.exhausted(entry)?;
         self.end_of_input(entry)?;
         self.watermark(entry, WATERMARK_MAX)
     }

@@ -211,8 +211,10 @@ pub fn columns_of(table: &[Field]) -> Result<(BTreeMap<&'static str, usize>, Opt
     if found.is_empty() && keys.is_none() {
         return match table {
             [one] if one.ty.kind.is_character() => Ok((BTreeMap::new(), None)),
-            _ => Err(Error::plan("the table of rules must have one STRING column with the rules' JSON, or a column for each of their fields")
-                .hint(format!("the fields are {}, {}", super::KEYS_FIELD, FIELDS.join(", ")))),
+            _ => Err(Error::plan(
+                "the table of rules must have one STRING column with the rules' JSON, or a column for each of their fields",
+            )
+            .hint(format!("the fields are {}, {}", super::KEYS_FIELD, FIELDS.join(", ")))),
         };
     }
     let missing = |field: &str| Error::plan(format!("the table of rules has no column {field}"));

@@ -138,7 +138,8 @@ impl Chunk {
 
     fn split(&mut self, number: i64) -> Self {
         let at = self.times.len() / 2;
-        let mut upper = Self { number, dirty: true, times: self.times.split_off(at), values: self.values.split_off(at), total: Total::NONE };
+        let mut upper =
+            Self { number, dirty: true, times: self.times.split_off(at), values: self.values.split_off(at), total: Total::NONE };
         for chunk in [&mut *self, &mut upper] {
             chunk.total = Total::NONE;
             (0..chunk.times.len()).for_each(|i| chunk.total.add(chunk.values.get(i)));

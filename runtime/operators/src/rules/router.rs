@@ -153,8 +153,9 @@ impl Operator for RuleRouter {
     }
 
     /// Bounded rules are all known before the first event.
-    fn end_of_input(&mut self, input: usize, out: &mut Output<'_>) -> Result<()> {
-        if input == 1 && std::mem::take(&mut self.waits)
+    fn end_of_rows(&mut self, input: usize, out: &mut Output<'_>) -> Result<()> {
+        if input == 1
+            && std::mem::take(&mut self.waits)
             && let Some(due) = self.waiting.take(WATERMARK_MAX)?
         {
             self.route(&due.batch, out)?;

@@ -7,16 +7,8 @@ use sluice_batch::{Field, Millis, TypeKind};
 use super::decimal::{DIGITS, Decimal};
 
 /// The fields that are one value; `groupingKeyNames` is a list.
-pub const FIELDS: [&str; 8] = [
-    "ruleId",
-    "ruleState",
-    "aggregateFieldName",
-    "aggregatorFunctionType",
-    "limitOperatorType",
-    "limit",
-    "windowMinutes",
-    "controlType",
-];
+pub const FIELDS: [&str; 8] =
+    ["ruleId", "ruleState", "aggregateFieldName", "aggregatorFunctionType", "limitOperatorType", "limit", "windowMinutes", "controlType"];
 pub const KEYS_FIELD: &str = "groupingKeyNames";
 
 /// Counts events instead of aggregating a column.
@@ -271,10 +263,7 @@ pub fn scale_of(kind: &TypeKind) -> Option<u8> {
 
 /// Types whose values have one text each.
 fn is_groupable(kind: &TypeKind) -> bool {
-    !matches!(
-        kind,
-        TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Multiset(_) | TypeKind::Row(_) | TypeKind::Variant | TypeKind::Null
-    )
+    !matches!(kind, TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Multiset(_) | TypeKind::Row(_) | TypeKind::Variant | TypeKind::Null)
 }
 
 #[cfg(test)]

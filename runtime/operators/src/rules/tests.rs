@@ -217,7 +217,15 @@ fn invalid_rules_harm_nothing() {
         r#"{"ruleId":5}"#,
     ]);
     let reasons: Vec<&str> = said.iter().map(|(_, _, _, reason)| reason.as_deref().unwrap()).collect();
-    let parts = ["not a JSON", "not a JSON", "payer is not a column", "no rule 9", "controlType must be one of", "ruleId is missing", "ruleState is missing"];
+    let parts = [
+        "not a JSON",
+        "not a JSON",
+        "payer is not a column",
+        "no rule 9",
+        "controlType must be one of",
+        "ruleId is missing",
+        "ruleState is missing",
+    ];
     assert_eq!(reasons.len(), parts.len());
     for (reason, part) in reasons.iter().zip(parts) {
         assert!(reason.contains(part), "{reason}");
@@ -234,15 +242,20 @@ fn counts_begin_anew_after_an_alert() {
         &rule(1, "ACTIVE", "payerId", "COUNT_WITH_RESET_FLINK", "SUM", "GREATER_EQUAL", "3", 60),
         &rule(2, "ACTIVE", "payerId", "COUNT_FLINK", "SUM", "GREATER_EQUAL", "6", 60),
     ]);
-    let alerts: Vec<Alert> = (1..=7).flat_map(|i| {
-        if i == 4 {
-            job.restart();
-        }
-        job.events(&format!("{i} 1 x 5 {}", i * 1000))
-    }).collect();
+    let alerts: Vec<Alert> = (1..=7)
+        .flat_map(|i| {
+            if i == 4 {
+                job.restart();
+            }
+            job.events(&format!("{i} 1 x 5 {}", i * 1000))
+        })
+        .collect();
     let key = "{payerId=1}";
     // The other rule's count is its own.
-    assert_eq!(alerts, [alert(1, key, 3, 3_000_000), alert(1, key, 6, 3_000_000), alert(2, key, 6, 6_000_000), alert(2, key, 7, 7_000_000)]);
+    assert_eq!(
+        alerts,
+        [alert(1, key, 3, 3_000_000), alert(1, key, 6, 3_000_000), alert(2, key, 6, 6_000_000), alert(2, key, 7, 7_000_000)]
+    );
 }
 
 #[test]
@@ -255,11 +268,14 @@ fn nulls_are_a_key_and_no_value() {
     assert!(job.events("1 1 NULL NULL 1000").is_empty());
     let alerts = job.events("2 1 NULL 500 2000; 3 1 null 500 2000");
     // NULL and 'null' look the same and are not.
-    assert_eq!(alerts, [
-        alert(1, "{beneficiaryId=null}", 2, 5_000_000),
-        alert(1, "{beneficiaryId=null}", 3, 5_000_000),
-        alert(2, "{beneficiaryId=null}", 2, 2_000_000),
-    ]);
+    assert_eq!(
+        alerts,
+        [
+            alert(1, "{beneficiaryId=null}", 2, 5_000_000),
+            alert(1, "{beneficiaryId=null}", 3, 5_000_000),
+            alert(2, "{beneficiaryId=null}", 2, 2_000_000),
+        ]
+    );
 }
 
 #[test]
@@ -297,7 +313,7 @@ fn events_wait_for_rules_that_end() {
     job.control(&[&rule(1, "ACTIVE", "payerId", "paymentAmount", "SUM", "GREATER", "1", 60)]);
     let mut alerts = vec![];
     for task in 0..2 {
-        let routed = job.routers[task].end_of_input(1);
+        let routed = job.routers[task].end_of_rows(1);
         alerts.extend(job.evaluate(routed));
     }
     assert_eq!(alerts.iter().map(|a| a.2).collect::<BTreeSet<_>>(), BTreeSet::from([1, 2]));
@@ -383,7 +399,15 @@ impl Naive {
     }
 
     /// The alerts, and the rules whose alerts at this event hang on what may have been let go.
-    fn event(&mut self, id: i64, payer: i64, beneficiary: u8, amount: Option<i32>, time: Millis, watermark: Millis) -> (Vec<Alert>, BTreeSet<i32>) {
+    fn event(
+        &mut self,
+        id: i64,
+        payer: i64,
+        beneficiary: u8,
+        amount: Option<i32>,
+        time: Millis,
+        watermark: Millis,
+    ) -> (Vec<Alert>, BTreeSet<i32>) {
         let (mut alerts, mut unsure) = (vec![], BTreeSet::new());
         let value = |name: &str| if name == "payerId" { payer.to_string() } else { beneficiary.to_string() };
         let key = |names: &[&str]| format!("{{{}}}", names.iter().map(|n| format!("{n}={}", value(n))).collect::<Vec<_>>().join(";"));
@@ -469,7 +493,16 @@ fn run(steps: Vec<Step>, late: bool) {
             Step::Rule { field: 2, .. } if late => {}
             Step::Rule { id, state, keys, field, function, operator, limit, minutes } => {
                 let minutes = if late { minutes } else { 3 };
-                let text = rule(id, STATES[state], KEYS[keys], FIELDS[field], FUNCTIONS[function], OPERATORS[operator], &limit.to_string(), minutes);
+                let text = rule(
+                    id,
+                    STATES[state],
+                    KEYS[keys],
+                    FIELDS[field],
+                    FUNCTIONS[function],
+                    OPERATORS[operator],
+                    &limit.to_string(),
+                    minutes,
+                );
                 assert_eq!(job.control(&[&text]), []);
                 let window = minutes * MINUTE;
                 naive.rules.insert(id, NaiveRule { state, keys, field, function, operator, limit: limit.into(), window });
