@@ -145,7 +145,9 @@ fn rules_come_change_and_go_while_the_job_runs() {
         lab.pay(25, 12, "1");
         lab.json("alerts").is_empty().then_some(())
     });
-    (0..5).for_each(|_| drop(lab.pay(25, 12, "1")));
+    for _ in 0..5 {
+        lab.pay(25, 12, "1");
+    }
     assert!(lab.json("alerts").is_empty());
     lab.rule(&json!({"ruleState": "CONTROL", "controlType": "EXPORT_RULES_CURRENT"}));
     let current = lab.until("the rules", |lab| Some(lab.json("current-rules")).filter(|r| r.len() == 2));
