@@ -11,6 +11,7 @@ use super::change::{decode_texts, encode_text};
 use super::compiled::{Channels, Set};
 use super::history::History;
 use super::keys;
+use crate::changes::Changed;
 use crate::group_index::KeyMap;
 use crate::rows::{EncodedRows, RowCodec};
 use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, prefix, put_bytes, take_i64, take_row};
@@ -195,7 +196,7 @@ impl Store {
     }
 
     pub fn delta(&mut self, channels: &Channels, out: &mut DeltaWriter) -> Result<bool> {
-        let Some((gone, slots)) = self.map.take_changes() else { return Ok(false) };
+        let Some(Changed { gone, slots }) = self.map.take_changes() else { return Ok(false) };
         gone.into_iter().for_each(|key| out.delete_prefix(EVENTS, prefix(&key)));
         let names = encoded(channels)?;
         for slot in slots {
