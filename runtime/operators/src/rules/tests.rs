@@ -164,7 +164,7 @@ fn a_rule_is_effective_from_the_next_event() {
     assert!(job.events("1 25 12 90000000 1000").is_empty());
     job.control(&[&rule(1, "ACTIVE", BOTH, "paymentAmount", "SUM", "GREATER", "1000000", 10080)]);
     // What came before the first rule of its keys is not known.
-    assert!(job.events("2 25 12 60000000 2000; 3 25 13 90000000 2000; 4 25 12 40000000 3000").len() == 0);
+    assert!(job.events("2 25 12 60000000 2000; 3 25 13 90000000 2000; 4 25 12 40000000 3000").is_empty());
     let key = "{payerId=25;beneficiaryId=12}";
     assert_eq!(job.events("5 25 12 1 4000"), [alert(1, key, 5, 1_000_000_010_000)]);
     // The event at the window's start belongs to it.
