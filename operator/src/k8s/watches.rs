@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::ObjectRef;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use sluice_crds::{Savepoint, SessionCluster, StreamingDeployment};
@@ -65,12 +66,28 @@ fn failed<K>(_: Arc<Meta<K>>, error: &Error, _: Arc<Context>) -> Action {
     Action::requeue(if error.is_terminal() { Duration::from_secs(60) } else { Duration::from_secs(5) })
 }
 
+/// Between the errors of a controller's watches. These count together: an API server that has just begun refuses each of them once or more, and a
+/// pause that grew with every one (kube's default) would leave the controller deaf for minutes.
+struct Pause;
+
+impl Iterator for Pause {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(500))
+    }
+}
+
+impl Backoff for Pause {
+    fn reset(&mut self) {}
+}
+
 async fn drive<K>(controller: Controller<Meta<K>>, context: Arc<Context>, reconcile: Reconcile)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
 {
     let work = move |object, context| counted::<K>(object, context, reconcile);
-    controller.run(work, failed::<K>, context).for_each(|_| async {}).await;
+    controller.trigger_backoff(Pause).run(work, failed::<K>, context).for_each(|_| async {}).await;
 }
 
 fn children() -> watcher::Config {

@@ -127,6 +127,11 @@ fn restarts(lab: &Lab) {
             d["status"]["revision"]["stable"] == revision && d["status"]["operation"].is_null()
         });
         eprintln!("  {component} killed: upgraded {:.1?} later", started.elapsed());
+        // Watches are there again, too: what is new is noticed at once.
+        let mut other = work.deployment("SELECT 1", &json!({"suspend": true}));
+        other["metadata"]["name"] = component.into();
+        work.space.must_apply(&other);
+        work.space.wait(component, "noticed", Duration::from_secs(20), |d| d["status"]["observedGeneration"] == 1);
     }
     let rows = work.rows().len();
     work.wait_rows(rows + 200);
