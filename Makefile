@@ -24,8 +24,9 @@ release: setup   ## release build of the runtime
 demo: release    ## the main job on an embedded broker: matches as they come, until Ctrl-C
 	$(RELEASE) run examples/anomaly-detection/standalone-etl-anomaly.yaml --local
 
-demo-fraud: release  ## fraud detection by rules that come and go while it runs, on an embedded broker, until Ctrl-C
-	$(RELEASE) run examples/fraud-detection/fraud-detection.yaml --local
+demo-fraud: release  ## fraud detection by rules that come and go while it runs: a web page, until Ctrl-C
+	cargo build --release -p sluice-fraud-webapp
+	$(dir $(RELEASE))fraud-webapp --demo examples/fraud-detection/fraud-detection.yaml
 
 test:            ## everything that CI checks; ends with "N passed, N failed"
 	@tests/setup/test.sh

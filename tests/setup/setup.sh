@@ -46,6 +46,7 @@ setup_build() {
 }
 
 setup_test() {
+  apt_packages chromium chromium-driver
   [ -n "${SLUICE_TEST_CLUSTER:-}" ] || apt_packages "${cluster_packages[@]}"
   need java "apt-get install openjdk-17-jre-headless"
   local java; java=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -1)

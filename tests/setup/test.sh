@@ -56,7 +56,7 @@ stage setup tests/setup/setup.sh test || { echo "$passed passed, $failed failed"
 setsid nice tests/setup/setup.sh cluster >"$log/kubernetes" 2>&1 & kubernetes=$!
 stage fmt cargo fmt --all --check
 stage clippy cargo clippy --workspace --all-targets -- -D warnings
-stage build cargo build -p sluice && {
+stage build cargo build -p sluice -p sluice-fraud-webapp && {
   stage unit cargo test --workspace --exclude sluice-tests --no-fail-fast
   stage services services
   wait "$kubernetes"; built=$? kubernetes=""
