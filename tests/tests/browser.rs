@@ -12,11 +12,16 @@ use sluice_tests::services::{free_port, wait_until};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A process that is killed when dropped.
+/// A process that is stopped when dropped. Both have processes of their own, which they end when they are asked to end.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
+        let started = Instant::now();
+        while matches!(self.0.try_wait(), Ok(None)) && started.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
