@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::proxy::Proxy;
+use crate::registry::Registry;
 
 const KAFKA: &str = "kafka-4.3.1";
-const APICURIO: &str = "apicurio-2.6.13.Final";
 
 const LOOPBACK: &str = "127.0.0.1";
 
@@ -74,21 +74,18 @@ pub struct Services {
     /// Confluent-compatible base URL.
     pub registry: String,
     _kafka: Kafka,
-    _registry: Process,
-    _dir: TempDir,
+    _registry: Registry,
 }
 
 impl Services {
     /// Starts both and waits until they answer.
     pub fn start() -> Self {
-        let dir = tempfile::Builder::new().prefix("sluice-services").tempdir().unwrap();
         let mut kafka = Kafka::format("");
         kafka.start();
-        let (registry_process, registry) = start_registry(dir.path());
+        let registry = Registry::start(LOOPBACK);
         kafka.wait();
-        let url = format!("{registry}/subjects");
-        wait_until("Apicurio Registry", Duration::from_secs(120), || ureq::get(&url).call().is_ok());
-        Self { bootstrap: kafka.bootstrap.clone(), registry, _kafka: kafka, _registry: registry_process, _dir: dir }
+        registry.wait();
+        Self { bootstrap: kafka.bootstrap.clone(), registry: registry.url.clone(), _kafka: kafka, _registry: registry }
     }
 }
 
@@ -229,43 +226,8 @@ pub(crate) fn require(folder: &str) -> PathBuf {
     path
 }
 
-fn java(dir: &Path, heap: &str) -> Command {
+pub(crate) fn java(dir: &Path, heap: &str) -> Command {
     let mut command = Command::new("java");
     command.current_dir(dir).args([heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
     command
-}
-
-/// A schema registry that speaks TLS only, with a certificate and its key (PEM files).
-pub struct SecureRegistry {
-    pub url: String,
-    _process: Process,
-}
-
-impl SecureRegistry {
-    pub fn start(dir: &Path, certificate: &Path, key: &Path) -> Self {
-        let port = free_port();
-        let options = [
-            format!("-Dquarkus.http.ssl-port={port}"),
-            "-Dquarkus.http.insecure-requests=disabled".into(),
-            format!("-Dquarkus.http.ssl.certificate.files={}", certificate.display()),
-            format!("-Dquarkus.http.ssl.certificate.key-files={}", key.display()),
-        ];
-        let process = registry_process(dir, &options);
-        wait_until("Apicurio Registry", Duration::from_secs(120), || TcpStream::connect((LOOPBACK, port)).is_ok());
-        Self { url: format!("https://{LOOPBACK}:{port}/apis/ccompat/v7"), _process: process }
-    }
-}
-
-fn start_registry(dir: &Path) -> (Process, String) {
-    let port = free_port();
-    let process = registry_process(dir, &[format!("-Dquarkus.http.port={port}")]);
-    (process, format!("http://127.0.0.1:{port}/apis/ccompat/v7"))
-}
-
-fn registry_process(dir: &Path, options: &[String]) -> Process {
-    let home = require(APICURIO);
-    let jar = std::fs::read_dir(&home).unwrap().map(|e| e.unwrap().path()).find(|p| p.to_string_lossy().ends_with("-runner.jar")).unwrap();
-    let mut command = java(dir, "-Xmx256m");
-    command.arg("-Dquarkus.http.host=127.0.0.1").args(options).arg("-jar").arg(jar);
-    Process::spawn(&mut command, &dir.join("registry.log"))
 }

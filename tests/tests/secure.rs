@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use sluice_tests::engine::Run;
-use sluice_tests::services::{Further, Kafka, SecureRegistry, free_port};
+use sluice_tests::registry::Registry;
+use sluice_tests::services::{Further, Kafka, free_port};
 use sluice_tests::topics::{self, Record};
 use tempfile::TempDir;
 
@@ -180,8 +181,8 @@ fn listeners_of_all_kinds() {
 
 #[test]
 fn a_registry_over_tls() {
-    let (kafka, certificates, dir) = (Kafka::started(), Certificates::make(), TempDir::new().unwrap());
-    let registry = SecureRegistry::start(dir.path(), &certificates.path("server.crt"), &certificates.path("server.key"));
+    let (kafka, certificates) = (Kafka::started(), Certificates::make());
+    let registry = Registry::over_tls(&certificates.path("server.crt"), &certificates.path("server.key"));
     let run = |trust: &Path, password: &str, topic: &str| {
         topics::create(&kafka.bootstrap, &[(topic.to_owned(), 1)]);
         let sql = format!(
