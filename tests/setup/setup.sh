@@ -26,7 +26,7 @@ apt_packages() {
   fi
   say "installing Debian packages: ${missing[*]}"
   "${root[@]}" apt-get update -qq
-  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold "${missing[@]}" >/dev/null
 }
 
 setup_build() {
@@ -45,6 +45,17 @@ setup_build() {
   fi
 }
 
+# The server's programs only: tests start clusters of their own, so Debian must not make and start one.
+postgresql() {
+  compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null && return
+  local as=(); [ "$(id -u)" -eq 0 ] || as=(sudo)
+  dpkg -s postgresql-common >/dev/null 2>&1 || {
+    "${as[@]}" mkdir -p /etc/postgresql-common
+    echo 'create_main_cluster = false' | "${as[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+  }
+  apt_packages postgresql openssl
+}
+
 setup_test() {
   apt_packages chromium chromium-driver
   [ -n "${SLUICE_TEST_CLUSTER:-}" ] || apt_packages "${cluster_packages[@]}"
@@ -53,6 +64,7 @@ setup_test() {
   [ "${java:-0}" -ge 17 ] || { echo "error: Java ${java:-?} is too old for Apache Kafka $kafka; install 17 or later: apt-get install openjdk-17-jre-headless" >&2; exit 1; }
   need mvn "apt-get install maven"
   need python3 "apt-get install python3"
+  postgresql
   if [ ! -f "$cache/kafka-$kafka/.complete" ]; then
     say "downloading Apache Kafka $kafka from Maven"
     rm -rf "$cache/kafka-$kafka"; mkdir -p "$cache/kafka-$kafka"

@@ -204,6 +204,11 @@ impl Case {
         let (kafka, registry) = (format!("KAFKA={}", services.bootstrap), format!("REGISTRY={}", services.registry));
         let file = file.to_string_lossy();
         let mut args = vec!["run", &file, "--var", &kafka, "--var", &registry, "--output", "changelog-json"];
+        let postgres =
+            std::fs::read_to_string(&*file).unwrap().contains("${POSTGRES}").then(|| format!("POSTGRES={}", services.postgres().url()));
+        if let Some(postgres) = &postgres {
+            args.extend(["--var", postgres]);
+        }
         if kind != Kind::Streaming {
             args.push("--bounded");
         }

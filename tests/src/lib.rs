@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod compare;
 pub mod engine;
 pub mod jobs;
+pub mod postgres;
 pub mod proxy;
 pub mod registry;
 pub mod s3;

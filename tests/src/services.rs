@@ -4,10 +4,12 @@ use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::postgres::Postgres;
 use crate::proxy::Proxy;
 use crate::registry::Registry;
 
@@ -56,6 +58,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it is over.
+    pub fn ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     pub fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -75,6 +82,7 @@ pub struct Services {
     pub registry: String,
     _kafka: Kafka,
     _registry: Registry,
+    postgres: OnceLock<Postgres>,
 }
 
 impl Services {
@@ -85,7 +93,27 @@ impl Services {
         let registry = Registry::start(LOOPBACK);
         kafka.wait();
         registry.wait();
-        Self { bootstrap: kafka.bootstrap.clone(), registry: registry.url.clone(), _kafka: kafka, _registry: registry }
+        Self {
+            bootstrap: kafka.bootstrap.clone(),
+            registry: registry.url.clone(),
+            _kafka: kafka,
+            _registry: registry,
+            postgres: OnceLock::new(),
+        }
+    }
+}
+
+impl Services {
+    /// PostgreSQL with the seeds' tables, started when it is first asked for.
+    pub fn postgres(&self) -> &Postgres {
+        self.postgres.get_or_init(|| {
+            let postgres = Postgres::started();
+            postgres.execute(
+                "CREATE TABLE cpu_thresholds (hostname VARCHAR, allowed_top INT);
+                 INSERT INTO cpu_thresholds VALUES ('doc', 20), ('grumpy', 30), ('sleepy',40), ('bashful',60), ('happy',70), ('sneezy',80), ('dopey',90);",
+            );
+            postgres
+        })
     }
 }
 

@@ -9,8 +9,7 @@ use sluice_tests::case::{self, Kind};
 use sluice_tests::services::Services;
 
 /// Cases of later issues with what the plan error must name.
-const NOT_YET: &[(&str, &str)] =
-    &[("s003_03_jdbc_join", "jdbc"), ("s003_04_jdbc_lookup_join", "jdbc"), ("s003_05_pipeline_one_job", "jdbc")];
+const NOT_YET: &[(&str, &str)] = &[("s003_04_jdbc_lookup_join", "lookup join")];
 
 fn main() {
     let arguments = Arguments::from_args();

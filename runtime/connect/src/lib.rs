@@ -1,6 +1,7 @@
 //! Connectors: `source/` and `sink/`, one file each, and the factory that makes them from a table's options.
 
 mod columns;
+mod jdbc;
 mod kafka;
 mod options;
 mod progress;
@@ -12,9 +13,11 @@ mod test_util;
 mod watermark;
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use sluice_batch::{Batch, Error, ErrorKind, Expr, Field, Millis, Result, Span};
+use arrow::array::ArrayRef;
+use sluice_batch::{Batch, Error, ErrorKind, Expr, Field, Millis, Result, Span, SqlType};
 use sluice_format::ChangelogMode;
 
 /// A table as a connector sees it: no SQL, only columns and options.
@@ -273,6 +276,84 @@ pub struct SinkInfo {
     pub guarantee: &'static str,
 }
 
+/// How the answers of a looked-up table are kept (Flink: `LookupOptions`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheOptions {
+    /// Keys at most; those not asked for for the longest time go first.
+    pub max_rows: Option<u64>,
+    pub expire_after_write: Option<Duration>,
+    pub expire_after_access: Option<Duration>,
+    /// That a key has no rows is kept, too.
+    pub missing_keys: bool,
+}
+
+/// What the planner must know of a table that is looked up in.
+#[derive(Clone, Debug)]
+pub struct LookupInfo {
+    pub cache: Option<CacheOptions>,
+}
+
+/// What the plan wants to look up.
+#[derive(Clone, Debug)]
+pub struct LookupRequest {
+    /// Columns that have the keys (positions in [`TableSpec::physical`]), and the types of the values that are given for them.
+    pub keys: Vec<(usize, SqlType)>,
+    /// Columns of the answer, in order (positions in [`TableSpec::physical`]).
+    pub columns: Vec<usize>,
+    /// `table.local-time-zone`
+    pub time_zone: chrono_tz::Tz,
+}
+
+/// A table outside in which keys are looked up.
+pub trait Lookup: Send {
+    /// Begins to look up keys, one array a key column, without NULLs and without duplicates.
+    ///
+    /// # Errors
+    /// If the keys cannot be sent.
+    fn ask(&mut self, keys: &[ArrayRef]) -> Result<Answer>;
+}
+
+/// Rows that were found, and the number of the key that each has, in ascending order.
+#[derive(Debug)]
+pub struct Found {
+    pub rows: Batch,
+    pub keys: Vec<u32>,
+}
+
+/// What will be found.
+pub struct Answer(Receiver<Result<Found>>);
+
+impl Answer {
+    pub fn new(receiver: Receiver<Result<Found>>) -> Self {
+        Self(receiver)
+    }
+
+    /// Waits at most so long; `None`: it is not there yet.
+    pub fn wait(&self, timeout: Duration) -> Option<Result<Found>> {
+        match self.0.recv_timeout(timeout) {
+            Ok(found) => Some(found),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Err(Error::runtime("internal: a look-up was given up"))),
+        }
+    }
+}
+
+/// What the planner must know of a table that is looked up in; checks its options.
+///
+/// # Errors
+/// As [`source_info`]; if keys cannot be looked up in it.
+pub fn lookup_info(table: &TableSpec) -> Result<LookupInfo> {
+    (registry::lookup(table)?.info)(table)
+}
+
+/// Connects to the outside for looking keys up.
+///
+/// # Errors
+/// If the outside cannot be reached or refuses.
+pub fn open_lookup(table: &TableSpec, request: &LookupRequest) -> Result<Box<dyn Lookup>> {
+    (registry::lookup(table)?.open)(table, request).map_err(|e| located(e, table).context(format!("looking up in table '{}'", table.name)))
+}
+
 /// What the planner must know of a table as a source; checks its options.
 ///
 /// # Errors
@@ -321,6 +402,10 @@ fn is_kafka(table: &TableSpec) -> bool {
     table.options.iter().any(|o| o.key == "connector" && matches!(o.value.as_str(), "kafka" | "upsert-kafka"))
 }
 
+fn is_jdbc(table: &TableSpec) -> bool {
+    table.options.iter().any(|o| o.key == "connector" && o.value == "jdbc")
+}
+
 /// The last error of an instance from which another one has taken over.
 pub fn replaced(why: &str) -> Error {
     kafka::transaction::fenced(why)
@@ -328,7 +413,10 @@ pub fn replaced(why: &str) -> Error {
 
 /// The transaction that a job's exactly-once sinks share; shared by all that open sinks of the job.
 #[derive(Clone, Default)]
-pub struct Transactions(Option<Arc<kafka::transaction::Transaction>>);
+pub struct Transactions {
+    pub(crate) kafka: Option<Arc<kafka::transaction::Transaction>>,
+    pub(crate) database: Option<Arc<jdbc::transaction::Transaction>>,
+}
 
 impl Transactions {
     /// Makes the producer for those of the job's sink tables that are to be written exactly once. An earlier instance of the job cannot
@@ -338,21 +426,34 @@ impl Transactions {
     ///
     /// # Errors
     /// If the brokers cannot be reached, or the tables cannot be in one transaction.
-    pub fn open(tables: &[&TableSpec], pipeline: &str, interval: Duration) -> Result<Self> {
-        let kafka: Vec<_> = tables.iter().copied().filter(|t| is_kafka(t)).collect();
-        Ok(Self(kafka::transaction::Transaction::open(&kafka, pipeline, interval)?.map(Arc::new)))
+    pub fn open(tables: &[&TableSpec], pipeline: &str, interval: Duration, time_zone: chrono_tz::Tz) -> Result<Self> {
+        let of = |accept: fn(&TableSpec) -> bool| tables.iter().copied().filter(|t| accept(t)).collect::<Vec<_>>();
+        let exact = |accept| of(accept).into_iter().find(|t| Self::are_used(&[t]));
+        if let (Some(kafka), Some(database)) = (exact(is_kafka), exact(is_jdbc)) {
+            let message = format!(
+                "tables '{}' and '{}' are in Kafka and in PostgreSQL: one transaction cannot write to both exactly once",
+                kafka.name, database.name
+            );
+            return Err(Error::plan(message).at(database.span).hint("make one of them at-least-once, or make two jobs of it"));
+        }
+        Ok(Self {
+            kafka: kafka::transaction::Transaction::open(&of(is_kafka), pipeline, interval)?.map(Arc::new),
+            database: jdbc::transaction::Transaction::open(&of(is_jdbc), pipeline, time_zone)?.map(Arc::new),
+        })
     }
 
     /// Whether one of the tables is written exactly once.
     pub fn are_used(tables: &[&TableSpec]) -> bool {
-        let guarantee = |t: &TableSpec| t.options.iter().any(|o| o.key == "sink.delivery-guarantee" && o.value == "exactly-once");
-        tables.iter().any(|t| is_kafka(t) && guarantee(t))
+        let guarantee = |t: &TableSpec| {
+            t.options.iter().any(|o| o.key == "sink.delivery-guarantee" && o.value.trim().eq_ignore_ascii_case("exactly-once"))
+        };
+        tables.iter().any(|t| (is_kafka(t) || is_jdbc(t)) && guarantee(t))
     }
 
     /// Brokers that have aborted a transaction because it was open for too long refuse its producer just as if another instance had taken
     /// over: then the job may begin again.
     pub fn explain(&self, error: Error) -> Error {
-        match &self.0 {
+        match &self.kafka {
             Some(transaction) if error.is_last() => transaction.explain(error),
             _ => error,
         }
@@ -360,27 +461,24 @@ impl Transactions {
 
     /// The brokers; `None` if no sink is exactly-once.
     pub fn cluster(&self) -> Option<String> {
-        self.0.as_ref().map(|t| kafka::transaction::cluster(&t.servers))
+        self.kafka.as_ref().map(|t| kafka::transaction::cluster(&t.servers))
     }
 
     /// What is written from now on waits for one of the calls below, and then belongs to the next transaction. Answers whether
     /// anything was written since the last time. Nobody writes during the call.
     pub fn seal(&self) -> bool {
-        self.0.as_ref().is_some_and(|t| t.gate.close())
+        let dirty = self.gates().map(kafka::gate::Gate::close).collect::<Vec<_>>();
+        dirty.contains(&true)
     }
 
     /// There is nothing to commit: the transaction goes on.
     pub fn reopen(&self) {
-        if let Some(t) = &self.0 {
-            t.gate.open();
-        }
+        self.gates().for_each(kafka::gate::Gate::open);
     }
 
     /// Unless a commit has ended well, the job fails: what waits is never sent.
     pub fn give_up(&self) {
-        if let Some(t) = &self.0 {
-            t.gate.give_up();
-        }
+        self.gates().for_each(kafka::gate::Gate::give_up);
     }
 
     /// Makes what was written before [`Transactions::seal`] visible together with offsets of groups, by name, of the same cluster, and
@@ -389,7 +487,41 @@ impl Transactions {
     /// # Errors
     /// If it could not be done; nothing is visible then.
     pub fn commit(&self, groups: &[(String, Vec<CommittedOffset>)]) -> Result<()> {
-        self.0.as_ref().map_or(Ok(()), |t| t.commit(groups))
+        self.database.as_ref().map_or(Ok(()), |t| t.commit(None))?;
+        self.kafka.as_ref().map_or(Ok(()), |t| t.commit(groups))
+    }
+
+    fn gates(&self) -> impl Iterator<Item = &kafka::gate::Gate> {
+        self.kafka.iter().map(|t| t.gate.as_ref()).chain(self.database.iter().map(|t| t.gate.as_ref()))
+    }
+
+    /// Outputs and the commit's record are in a database.
+    pub fn are_in_database(&self) -> bool {
+        self.database.is_some()
+    }
+
+    /// As [`Transactions::commit`], with the commit's record in the database.
+    ///
+    /// # Errors
+    /// If it could not be done; nothing is visible then. The error is the job's last one if another instance has taken over.
+    pub fn commit_with(&self, generation: u64, epoch: u64, record: &str) -> Result<()> {
+        self.database.as_ref().map_or(Ok(()), |t| t.commit(Some(&commit_record(generation, epoch, record))))
+    }
+
+    /// The record of the last commit in the database.
+    ///
+    /// # Errors
+    /// If the server does not answer.
+    pub fn database_record(&self) -> Result<Option<String>> {
+        self.database.as_ref().map_or(Ok(None), |t| t.record())
+    }
+
+    /// From now on only this start of the job commits to the database.
+    ///
+    /// # Errors
+    /// The job's last one if a later start has done so.
+    pub fn take_over(&self, generation: u64, epoch: u64, record: &str) -> Result<()> {
+        self.database.as_ref().map_or(Ok(()), |t| t.take_over(&commit_record(generation, epoch, record)))
     }
 
     /// Where a job without sources on the cluster keeps its commits: a partition that it writes, whose committed offset is `epoch`.
@@ -397,7 +529,7 @@ impl Transactions {
     /// # Errors
     /// If no exactly-once table has one topic.
     pub fn anchor(&self, epoch: u64) -> Result<Option<PartitionOffset>> {
-        self.0.as_ref().map(|t| t.anchor(epoch)).transpose()
+        self.kafka.as_ref().map(|t| t.anchor(epoch)).transpose()
     }
 
     /// What `group` has committed there.
@@ -405,8 +537,13 @@ impl Transactions {
     /// # Errors
     /// If the brokers do not answer.
     pub fn anchored(&self, group: &str) -> Result<Option<CommittedOffset>> {
-        self.0.as_ref().map_or(Ok(None), |t| t.anchored(group))
+        self.kafka.as_ref().map_or(Ok(None), |t| t.anchored(group))
     }
+}
+
+fn commit_record(generation: u64, epoch: u64, text: &str) -> jdbc::transaction::CommitRecord<'_> {
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    jdbc::transaction::CommitRecord { generation: number(generation), epoch: number(epoch), text }
 }
 
 /// Connects to the outside for writing.

@@ -3,7 +3,9 @@
 use sluice_batch::{Error, Field, Result};
 
 use crate::options::closest;
-use crate::{ScanRequest, Sink, SinkInfo, Source, SourceInfo, TableSpec, Transactions, sink, source};
+use crate::{
+    Lookup, LookupInfo, LookupRequest, ScanRequest, Sink, SinkInfo, Source, SourceInfo, TableSpec, Transactions, jdbc, sink, source,
+};
 
 /// A connector: what it can do and how it is made.
 pub(crate) struct Connector {
@@ -12,6 +14,8 @@ pub(crate) struct Connector {
     pub source: Option<SourceFactory>,
     /// `None`: cannot be written.
     pub sink: Option<SinkFactory>,
+    /// `None`: keys cannot be looked up in it.
+    pub lookup: Option<LookupFactory>,
 }
 
 pub(crate) struct SourceFactory {
@@ -29,17 +33,24 @@ pub(crate) struct SinkFactory {
     pub open: fn(&TableSpec, chrono_tz::Tz, &Transactions) -> Result<Box<dyn Sink>>,
 }
 
+pub(crate) struct LookupFactory {
+    /// Checks the options and says what the planner must know.
+    pub info: fn(&TableSpec) -> Result<LookupInfo>,
+    pub open: fn(&TableSpec, &LookupRequest) -> Result<Box<dyn Lookup>>,
+}
+
 const REGISTRY: &[Connector] = &[
-    Connector { name: "kafka", source: Some(source::kafka::FACTORY), sink: Some(sink::kafka::FACTORY) },
-    Connector { name: "upsert-kafka", source: Some(source::kafka::UPSERT_FACTORY), sink: Some(sink::kafka::UPSERT_FACTORY) },
-    Connector { name: "filesystem", source: Some(source::filesystem::FACTORY), sink: Some(sink::filesystem::FACTORY) },
-    Connector { name: "datagen", source: Some(source::datagen::FACTORY), sink: None },
-    Connector { name: "print", source: None, sink: Some(sink::print::FACTORY) },
-    Connector { name: "blackhole", source: None, sink: Some(sink::blackhole::FACTORY) },
+    Connector { name: "kafka", source: Some(source::kafka::FACTORY), sink: Some(sink::kafka::FACTORY), lookup: None },
+    Connector { name: "upsert-kafka", source: Some(source::kafka::UPSERT_FACTORY), sink: Some(sink::kafka::UPSERT_FACTORY), lookup: None },
+    Connector { name: "filesystem", source: Some(source::filesystem::FACTORY), sink: Some(sink::filesystem::FACTORY), lookup: None },
+    Connector { name: "jdbc", source: Some(source::jdbc::FACTORY), sink: Some(sink::jdbc::FACTORY), lookup: Some(jdbc::lookup::FACTORY) },
+    Connector { name: "datagen", source: Some(source::datagen::FACTORY), sink: None, lookup: None },
+    Connector { name: "print", source: None, sink: Some(sink::print::FACTORY), lookup: None },
+    Connector { name: "blackhole", source: None, sink: Some(sink::blackhole::FACTORY), lookup: None },
 ];
 
 /// Connectors of a later version.
-const PLANNED: &[&str] = &["jdbc", "slack", "http"];
+const PLANNED: &[&str] = &["slack", "http"];
 
 /// The connector that a table names.
 ///
@@ -74,5 +85,16 @@ pub(crate) fn sink(table: &TableSpec) -> Result<&'static SinkFactory> {
     let connector = find(table)?;
     connector.sink.as_ref().ok_or_else(|| {
         Error::plan(format!("table '{}' cannot be written: connector '{}' only reads", table.name, connector.name)).at(table.span)
+    })
+}
+
+pub(crate) fn lookup(table: &TableSpec) -> Result<&'static LookupFactory> {
+    let connector = find(table)?;
+    connector.lookup.as_ref().ok_or_else(|| {
+        Error::plan(format!(
+            "table '{}' cannot be looked up in as of a processing time: connector '{}' only scans",
+            table.name, connector.name
+        ))
+        .hint("use a table of connector 'jdbc', join as of a rowtime, or use a plain join")
     })
 }

@@ -37,6 +37,8 @@ pub enum Keeper {
     Transaction { cluster: String },
     /// `commit.json` beside the state.
     File,
+    /// A row of the database that the outputs go to, written in their transaction.
+    Database,
 }
 
 impl Keeper {

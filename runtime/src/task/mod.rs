@@ -172,6 +172,7 @@ fn attempt(job: Job<'_>, client: Box<dyn Client>, life: &mut Life) -> Result<End
     job.stats.set_opening(true);
     recover::check_not_replaced(job.graph, job.options, life.generation)?;
     let transactions = recover::open_transactions(job.graph, job.options)?;
+    recover::check_not_replaced_in(&transactions, life.generation)?;
     let run = if job.options.parallelism > 1 { parallel::run } else { alone };
     run(job, client, &transactions, life).map_err(|e| transactions.explain(e))
 }

@@ -144,7 +144,7 @@ impl Recorder {
 
     /// Whether a source has moved whose positions only a state file can keep.
     fn outside_moved(&self, cut: &Cut) -> bool {
-        if self.keeper == Keeper::File {
+        if matches!(self.keeper, Keeper::File | Keeper::Database) {
             return false;
         }
         let before = self.positions.as_deref().unwrap_or_default();
@@ -161,6 +161,10 @@ impl Recorder {
                 if let Some(checkpoints) = &self.checkpoints {
                     checkpoints.write_record(record)?;
                 }
+            }
+            Keeper::Database => {
+                record.sources = cut.positions.clone();
+                self.transactions.commit_with(record.generation, record.epoch, &text(record)?)?;
             }
             Keeper::Group(_) => {
                 let offsets: Vec<_> = groups(&cut.offsets, Some(record))?.into_iter().flat_map(|(_, offsets)| offsets).collect();
@@ -184,7 +188,8 @@ impl Recorder {
     }
 }
 
-fn text(record: &Record) -> Result<String> {
+/// As it is kept.
+pub(super) fn text(record: &Record) -> Result<String> {
     serde_json::to_string(record).map_err(|e| Error::runtime(e.to_string()))
 }
 

@@ -20,7 +20,7 @@ use super::{JobOptions, Part};
 /// # Errors
 /// As [`Transactions::open`].
 pub fn open_transactions(graph: &Graph, options: &JobOptions) -> Result<Transactions> {
-    Transactions::open(&sinks(graph), &options.name, options.commit_interval)
+    Transactions::open(&sinks(graph), &options.name, options.commit_interval, options.time_zone)
 }
 
 /// A job that begins again after a failure must not take over from an instance that has been started since. `generation`: of the attempt that
@@ -47,6 +47,26 @@ pub fn check_not_replaced(graph: &Graph, options: &JobOptions, generation: u64) 
     Ok(())
 }
 
+/// As [`check_not_replaced`], for a job whose commits are in a database.
+///
+/// # Errors
+/// If there is such an instance, or the server does not answer.
+pub fn check_not_replaced_in(transactions: &Transactions, generation: u64) -> Result<()> {
+    if generation == 0 {
+        return Ok(());
+    }
+    match read_record(transactions)? {
+        Some(record) if record.generation > generation => Err(sluice_connect::replaced("its commits are newer")),
+        _ => Ok(()),
+    }
+}
+
+/// The record in the database.
+fn read_record(transactions: &Transactions) -> Result<Option<Record>> {
+    let Some(text) = transactions.database_record()? else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|e| Error::runtime(format!("the record in the table sluice_commits cannot be read: {e}")))
+}
+
 /// The tables that a job writes.
 fn sinks(graph: &Graph) -> Vec<&TableSpec> {
     graph.nodes.iter().filter_map(|n| if let NodeKind::Sink { table } = &n.kind { Some(table) } else { None }).collect()
@@ -60,7 +80,7 @@ pub fn group(graph: &Graph, options: &JobOptions, transactions: &Transactions) -
 /// Whether a restart may go on where the job was: only what writes into tables does; rows of a SELECT go to someone who was not there.
 fn can_last(graph: &Graph, options: &JobOptions, transactions: &Transactions) -> bool {
     let writes = graph.nodes.iter().all(|n| !matches!(n.kind, NodeKind::Client));
-    writes && (options.checkpoint_dir.is_some() || transactions.cluster().is_some())
+    writes && (options.checkpoint_dir.is_some() || transactions.cluster().is_some() || transactions.are_in_database())
 }
 
 /// What a job goes on from.
@@ -101,6 +121,11 @@ pub fn find(
     let generation = found.as_ref().map_or(0, |f| f.record.generation) + 1;
     if let (Keeper::File, Some(checkpoints)) = (&keeper, &checkpoints) {
         checkpoints.take_over(found.as_ref().map(|f| &f.record), generation)?;
+    }
+    if keeper == Keeper::Database {
+        let found = found.as_ref().map_or_else(|| Record { pipeline: options.name.clone(), ..Record::default() }, |f| f.record.clone());
+        let record = Record { generation, ..found };
+        transactions.take_over(generation, record.epoch, &super::recorder::text(&record)?)?;
     }
     // A start without a commit leaves no more than its generation.
     let found = found.filter(|f| f.record.epoch > 0);
@@ -158,6 +183,7 @@ fn keeper(graph: &Graph, options: &JobOptions, parts: &[Part<'_>], transactions:
         return Keeper::None;
     }
     let keeper = match transactions.cluster() {
+        _ if transactions.are_in_database() => Keeper::Database,
         Some(cluster) => Keeper::Transaction { cluster },
         None => match inputs(parts).find_map(|i| i.source.group()) {
             Some(group) => Keeper::Group(group),
@@ -165,7 +191,9 @@ fn keeper(graph: &Graph, options: &JobOptions, parts: &[Part<'_>], transactions:
         },
     };
     let values = graph.nodes.iter().any(|n| matches!(n.kind, NodeKind::Values { .. }));
-    let needs_files = !is_stateless(graph) || values || !inputs(parts).all(|i| keeper.keeps(i));
+    // A record in a database says itself where the sources stand.
+    let positions = keeper == Keeper::Database || (!values && inputs(parts).all(|i| keeper.keeps(i)));
+    let needs_files = !is_stateless(graph) || !positions;
     if needs_files && options.checkpoint_dir.is_none() {
         tracing::warn!(
             "outputs are written in transactions, but a restart does not go on with the job's state: set 'execution.checkpointing.dir'"
@@ -205,6 +233,7 @@ fn find_record(
     match keeper {
         Keeper::None => return Ok(None),
         Keeper::File => records.extend(checkpoints.map(Checkpoints::read_record).transpose()?.flatten()),
+        Keeper::Database => records.extend(read_record(transactions)?),
         Keeper::Group(_) | Keeper::Transaction { .. } => {
             for input in inputs_mut(parts).filter(|i| keeper.keeps(i)) {
                 offsets.push((input.identity.clone(), input.source.committed()?));
@@ -246,7 +275,7 @@ fn load(
         None => Default::default(),
     };
     let sources: Vec<SourceState> = match keeper {
-        Keeper::File => found.record.sources.clone(),
+        Keeper::File | Keeper::Database => found.record.sources.clone(),
         _ => loaded.sources,
     };
     let layouts = |operators: &[OperatorState]| -> BTreeMap<String, Layout> {

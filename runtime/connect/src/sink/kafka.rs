@@ -55,7 +55,7 @@ fn open(spec: &TableSpec, time_zone: chrono_tz::Tz, transactions: &Transactions,
         None => None,
     };
     let value = sluice_format::encoder(table.value.clone(), table.value_schema(spec), context)?;
-    let mut producer = match (table.guarantee, &transactions.0) {
+    let mut producer = match (table.guarantee, &transactions.kafka) {
         ("exactly-once", Some(transaction)) => Producer::within(transaction, table.patience),
         ("exactly-once", None) => return Err(Error::runtime("an exactly-once table is written without a transaction")),
         _ => Producer::new(&table.producer, &table.servers, table.patience)?,

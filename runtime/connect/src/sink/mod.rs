@@ -2,5 +2,6 @@
 
 pub(crate) mod blackhole;
 pub(crate) mod filesystem;
+pub(crate) mod jdbc;
 pub(crate) mod kafka;
 pub(crate) mod print;
