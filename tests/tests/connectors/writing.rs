@@ -164,7 +164,7 @@ pub fn guarantees() {
     let error = open_sink(&raw(&topic, &exact[..1]), UTC, &Default::default()).err().unwrap();
     assert!(told(&error).contains("exactly-once needs the option 'sink.transactional-id-prefix'"), "{error}");
     let spec = raw(&topic, &exact);
-    let open = || Transactions::open(&[&spec], "p", Duration::from_secs(1)).unwrap();
+    let open = || Transactions::open(&[&spec], "p", Duration::from_secs(1), crate::UTC).unwrap();
     let first = open();
     let mut sink = open_sink(&spec, UTC, &first).unwrap();
     write(sink.as_mut(), vec![strings(&[Some("committed")])], None);

@@ -257,7 +257,7 @@ fn elements(raw: &[u8], element: &mut Column) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use arrow::array::AsArray;
+    use arrow::array::{Array, AsArray};
 
     use super::*;
 
@@ -310,6 +310,6 @@ mod tests {
         let array = column.finish().unwrap();
         let list = array.as_list::<i32>();
         assert_eq!((list.len(), list.value_length(0), list.value_length(2)), (3, 2, 0));
-        assert!(arrow::array::Array::is_null(list, 1) && arrow::array::Array::is_null(&list.value(0), 1));
+        assert!(list.is_null(1) && list.value(0).is_null(1));
     }
 }
