@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use sluice_batch::{Error, Result};
+use sluice_operators::spec::OperatorSpec;
 use sluice_plan::{Graph, NodeKind};
 
 const OPEN: &str = "{{secret:";
@@ -27,7 +28,11 @@ impl Secrets {
     /// A plan error at the option if a reference is malformed or its file cannot be read.
     pub fn fill(&mut self, graph: &mut Graph, folder: &Path) -> Result<()> {
         for node in &mut graph.nodes {
-            let (NodeKind::Source { table, .. } | NodeKind::Sink { table }) = &mut node.kind else { continue };
+            let table = match &mut node.kind {
+                NodeKind::Source { table, .. } | NodeKind::Sink { table } => table,
+                NodeKind::Operator(OperatorSpec::LookupJoin(join)) => &mut join.table,
+                _ => continue,
+            };
             for option in &mut table.options {
                 let filled = self.filled(&option.value, folder);
                 option.value = filled.map_err(|e| e.context(format!("'{}'", option.key)).at(option.value_span))?;

@@ -145,20 +145,6 @@ impl Case {
         compare(mode, &want, &serde_json::from_str::<Vec<Value>>(&text).unwrap())
     }
 
-    /// Runs a case of something not supported: a plan error that names it, and nothing has run.
-    pub fn run_rejected(&self, what: &str) -> Result<(), String> {
-        let file = self.dir.join("query.sql");
-        let vars = ["KAFKA=127.0.0.1:1", "REGISTRY=http://127.0.0.1:1", "POSTGRES=jdbc:postgresql://127.0.0.1:1/lab"];
-        let mut args = vec!["run".to_owned(), file.to_string_lossy().into_owned()];
-        args.extend(vars.iter().flat_map(|v| ["--var".to_owned(), (*v).to_owned()]));
-        let output = Run::start(&args.iter().map(String::as_str).collect::<Vec<_>>()).wait(DEADLINE);
-        let message = String::from_utf8_lossy(&output.stderr).into_owned();
-        match output.status.code() {
-            Some(2) if message.contains(what) => Ok(()),
-            code => Err(format!("exit code {code:?} instead of 2, or a message without '{what}': {message}")),
-        }
-    }
-
     fn input(&self, services: &Services, prefix: &str) -> Vec<Record> {
         let mut schemas = BTreeMap::<String, (Value, u32)>::new();
         let mut records = vec![];

@@ -8,19 +8,11 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use sluice_tests::case::{self, Kind};
 use sluice_tests::services::Services;
 
-/// Cases of later issues with what the plan error must name.
-const NOT_YET: &[(&str, &str)] = &[("s003_04_jdbc_lookup_join", "lookup join")];
-
 fn main() {
     let arguments = Arguments::from_args();
     let services: Arc<LazyLock<Services>> = Arc::new(LazyLock::new(Services::start));
     let mut trials = vec![];
     for case in case::all() {
-        if let Some((_, what)) = NOT_YET.iter().find(|(name, _)| *name == case.name) {
-            let case = case.clone();
-            trials.push(Trial::test(format!("{}::not_yet", case.name), move || case.run_rejected(what).map_err(Failed::from)));
-            continue;
-        }
         for kind in [Kind::Bounded, Kind::Streaming, Kind::Restored, Kind::Parallel, Kind::Rescaled] {
             if case.has(kind) {
                 let (case, services) = (case.clone(), services.clone());

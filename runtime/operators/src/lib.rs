@@ -20,6 +20,8 @@ mod join_rows;
 mod join_state;
 mod keyed_rows;
 mod lateral_snapshot_join;
+mod lookup_cache;
+mod lookup_join;
 mod match_recognize;
 pub mod memory;
 mod over;
@@ -112,6 +114,11 @@ pub trait Operator: Send {
     /// to be batched (mini-batches), not what waits for time.
     fn flush(&mut self, _out: &mut Output<'_>) -> Result<()> {
         Ok(())
+    }
+
+    /// As [`Operator::flush`], before a commit, a barrier and the end: what is on its way outside comes back first.
+    fn settle(&mut self, out: &mut Output<'_>) -> Result<()> {
+        self.flush(out)
     }
 
     /// Rows that came too late and were dropped, so far.

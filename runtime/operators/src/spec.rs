@@ -3,6 +3,7 @@
 use sluice_batch::aggregate::AggregateCall;
 use sluice_batch::algebra::{Frame, JoinKind, MatchClause, OverCall, SortKey, WindowProperty, WindowSpec};
 use sluice_batch::{Expr, Field, Millis, Result, SqlType};
+use sluice_connect::{CacheOptions, LookupRequest, TableSpec};
 
 use crate::Operator;
 
@@ -30,6 +31,8 @@ pub enum OperatorSpec {
     WindowJoin(WindowJoinSpec),
     /// Versioned table join (event time).
     TemporalJoin(TemporalJoinSpec),
+    /// Rows with what a table outside has for their keys (processing time).
+    LookupJoin(LookupJoinSpec),
     /// `ROW_NUMBER() OVER (…) <= n` and ORDER BY … LIMIT.
     TopN(TopNSpec),
     /// The same within windows: results are final when the window ends.
@@ -196,6 +199,27 @@ pub struct TemporalJoinSpec {
     pub right_time: usize,
     /// Inner or left.
     pub outer: bool,
+}
+
+/// Output: the left columns, then `project`.
+#[derive(Clone, Debug)]
+pub struct LookupJoinSpec {
+    pub table: TableSpec,
+    /// A key a column of `left_keys`.
+    pub request: LookupRequest,
+    pub left: Vec<SqlType>,
+    pub left_keys: Vec<usize>,
+    /// Types of the columns that are asked for.
+    pub fetched: Vec<SqlType>,
+    /// Over the fetched columns: rows of the table that do not pass count as not there.
+    pub filter: Option<Expr>,
+    /// Over the fetched columns.
+    pub project: Vec<Expr>,
+    /// Over left columns, then projected ones.
+    pub condition: Option<Expr>,
+    /// Left rows without a match stay, with NULLs.
+    pub outer: bool,
+    pub cache: Option<CacheOptions>,
 }
 
 #[derive(Clone, Debug)]
@@ -455,6 +479,10 @@ pub fn build(spec: &OperatorSpec) -> Result<Box<dyn Operator>> {
         S::IntervalJoin(s) => Box::new(crate::interval_join::IntervalJoin::new(s)?),
         S::WindowJoin(s) => Box::new(crate::window_join::WindowJoin::new(s)?),
         S::TemporalJoin(s) => Box::new(crate::temporal_join::TemporalJoin::new(s)?),
+        S::LookupJoin(s) => {
+            let lookup = sluice_connect::open_lookup(&s.table, &s.request)?;
+            Box::new(crate::lookup_join::LookupJoin::new(s, lookup)?)
+        }
         S::TopN(s) => Box::new(crate::top_n::TopN::new(s)?),
         S::WindowTopN(s) => Box::new(crate::window_top_n::WindowTopN::new(s)?),
         S::Deduplicate(s) => match s.window_end {

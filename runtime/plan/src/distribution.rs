@@ -180,7 +180,7 @@ pub fn required(kind: &NodeKind, port: usize) -> Distribution {
     use OperatorSpec as S;
     match spec {
         S::Calc { .. } | S::Unnest(_) | S::DropUpdateBefore | S::ConstraintEnforcer(_) | S::Union | S::Expand(_) => Distribution::Any,
-        S::WatermarkAssigner(_) | S::ToChangelog(_) | S::FromChangelog(_) => Distribution::Any,
+        S::WatermarkAssigner(_) | S::ToChangelog(_) | S::FromChangelog(_) | S::LookupJoin(_) => Distribution::Any,
         S::GroupAggregate(s) => by(&s.keys),
         S::WindowAggregate(s) => by(&s.keys),
         S::WindowTvf(s) => match s.window {

@@ -8,7 +8,7 @@ use sluice_batch::algebra::{Bound, Frame, JoinKind, OverCall, SkipTo, SortKey, W
 use sluice_batch::{Datum, Expr, ExprKind, Millis};
 use sluice_connect::ScanColumn;
 use sluice_format::ChangelogMode;
-use sluice_operators::spec::{JoinSpec, OperatorSpec, OverTime, RankKind, TopNSpec, WindowInput};
+use sluice_operators::spec::{JoinSpec, LookupJoinSpec, OperatorSpec, OverTime, RankKind, TopNSpec, WindowInput};
 
 use crate::expressions::is_cast;
 use crate::{Graph, Node, NodeKind};
@@ -115,6 +115,7 @@ pub fn name(kind: &NodeKind) -> &'static str {
             OperatorSpec::IntervalJoin(_) => "IntervalJoin",
             OperatorSpec::WindowJoin(_) => "WindowJoin",
             OperatorSpec::TemporalJoin(_) => "TemporalJoin",
+            OperatorSpec::LookupJoin(_) => "LookupJoin",
             OperatorSpec::TopN(_) => "TopN",
             OperatorSpec::WindowTopN(_) => "WindowTopN",
             OperatorSpec::Deduplicate(_) => "Deduplicate",
@@ -227,6 +228,7 @@ fn operator(spec: &OperatorSpec, first: &[String], inputs: &[Vec<String>]) -> Ve
             out = join(&s.join, inputs);
             out.extend(s.args.iter().map(|(n, v)| format!("{n}={v}")));
         }
+        OperatorSpec::LookupJoin(s) => out = lookup_join(s, first),
         OperatorSpec::TopN(s) => out = top_n(s, first),
         OperatorSpec::WindowTopN(s) => out = top_n(&s.top_n, first),
         OperatorSpec::Deduplicate(s) => {
@@ -294,6 +296,21 @@ fn operator(spec: &OperatorSpec, first: &[String], inputs: &[Vec<String>]) -> Ve
         }),
         OperatorSpec::DropUpdateBefore | OperatorSpec::Union => {}
     }
+    out
+}
+
+fn lookup_join(spec: &LookupJoinSpec, left: &[String]) -> Vec<String> {
+    let name = |physical: usize| spec.table.physical.get(physical).map_or_else(|| format!("${physical}"), |f| f.name.clone());
+    let fetched: Vec<String> = spec.request.columns.iter().map(|c| name(*c)).collect();
+    let keys = spec.left_keys.iter().zip(&spec.request.keys).map(|(l, (r, _))| format!("{} = {}", column(*l, left), name(*r)));
+    let mut out = vec![if spec.outer { "left" } else { "inner" }.to_owned(), format!("table={}", spec.table.name)];
+    out.push(format!("on=[{}]", keys.collect::<Vec<_>>().join(" AND ")));
+    out.push(format!("columns=[{}]", fetched.join(", ")));
+    out.extend(spec.filter.iter().map(|f| format!("filter=[{}]", expr(f, &fetched))));
+    let projected = spec.project.iter().map(|e| expr(e, &fetched));
+    let both: Vec<String> = left.iter().cloned().chain(projected).collect();
+    out.extend(spec.condition.iter().map(|c| format!("where=[{}]", expr(c, &both))));
+    out.extend(spec.cache.is_some().then(|| "cache=partial".to_owned()));
     out
 }
 

@@ -215,6 +215,7 @@ impl Maker<'_> {
             | S::DropUpdateBefore
             | S::ConstraintEnforcer(_)
             | S::Union
+            | S::LookupJoin(_)
             | S::WatermarkAssigner(_)
             | S::ToChangelog(_)
             | S::FromChangelog(_)

@@ -73,6 +73,11 @@ fn of_node(node: &PNode, inputs: &[&[String]]) -> Vec<String> {
             };
             (0..first.len()).map(all).collect()
         }
+        OperatorSpec::LookupJoin(s) => {
+            let fetched = s.request.columns.iter().map(|c| format!("{}.{}", s.table.name, s.table.physical[*c].name));
+            let fetched: Vec<String> = fetched.collect();
+            first.iter().cloned().chain(s.project.iter().map(|e| canonical(e, &fetched))).collect()
+        }
         OperatorSpec::SetOperation(_) => first.to_vec(),
         // What they give is their own; of the router's rows all but the front is of the event.
         OperatorSpec::RuleCatalog(_) | OperatorSpec::RuleEvaluation(_) => vec![],

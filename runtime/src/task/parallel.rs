@@ -448,7 +448,7 @@ impl<'a> Task<'a> {
             if passing.complete {
                 self.pipeline.tick(now)?;
             }
-            self.pipeline.end_round()?;
+            self.pipeline.settle_operators()?;
             self.pipeline.outlets().filter(|o| o.exchange() == exchange).for_each(|o| o.tell(&Message::Barrier));
             passing.sent[exchange] = true;
         }

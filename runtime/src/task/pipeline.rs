@@ -410,8 +410,16 @@ impl Pipeline {
 
     /// Everything that is not waiting for time is with the sinks when this returns.
     pub fn settle(&mut self) -> Result<()> {
-        self.end_round()?;
+        self.settle_operators()?;
         self.client.flush(false)
+    }
+
+    /// As [`Pipeline::end_round`]; what is on its way outside comes back first.
+    pub fn settle_operators(&mut self) -> Result<()> {
+        for at in 0..self.stages.len() {
+            self.call(at, |op, out| op.settle(out))?;
+        }
+        Ok(())
     }
 
     /// What the sinks were given is with the outside when all that this adds to `flushes` has been called.
@@ -426,7 +434,7 @@ impl Pipeline {
 
     /// Everything that is not waiting for time is with the outside when this returns.
     pub fn flush(&mut self, end: bool) -> Result<()> {
-        self.end_round()?;
+        self.settle_operators()?;
         for stage in &mut self.stages {
             if let Work::Sink(sink) = &mut stage.work {
                 sink.flush(end)?;

@@ -208,7 +208,10 @@ fn is_stateless(graph: &Graph) -> bool {
     use OperatorSpec as O;
     graph.nodes.iter().all(|n| match &n.kind {
         NodeKind::Operator(spec) => {
-            matches!(spec, O::Calc { .. } | O::Unnest(_) | O::DropUpdateBefore | O::ConstraintEnforcer(_) | O::Union | O::Expand(_))
+            matches!(
+                spec,
+                O::Calc { .. } | O::Unnest(_) | O::DropUpdateBefore | O::ConstraintEnforcer(_) | O::Union | O::Expand(_) | O::LookupJoin(_)
+            )
         }
         _ => true,
     })

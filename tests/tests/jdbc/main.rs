@@ -3,6 +3,7 @@
 
 mod errors;
 mod exactly_once;
+mod lookup;
 mod reading;
 mod writing;
 
@@ -54,6 +55,11 @@ fn main() {
         exactly_once::replaced_instances_write_nothing,
         exactly_once::server_restarts,
         exactly_once::inserts_without_a_key,
+        lookup::keys_and_conditions,
+        lookup::many_keys,
+        lookup::cache_expires,
+        lookup::server_restarts,
+        lookup::secrets_are_filled_in,
         errors::say_what_is_wrong,
         errors::server_away,
         errors::tls,

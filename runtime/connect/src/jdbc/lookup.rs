@@ -13,7 +13,7 @@ use super::catalog::Relation;
 use super::client::{Connection, Failure, runtime, wait};
 use super::decode::{Column, Raw};
 use super::encode::{Parameter, Texts};
-use super::sql::{self, SqlColumn};
+use super::sql::{self, LookupKey};
 use super::table::JdbcTable;
 use super::url::Target;
 use crate::registry::LookupFactory;
@@ -38,14 +38,8 @@ fn open(spec: &TableSpec, request: &LookupRequest) -> Result<Box<dyn Lookup>> {
         let place = connection.place.as_str();
         let columns = request.columns.iter().map(|c| relation.read(spec, place, *c)).collect::<Result<Vec<_>>>()?;
         let keys = request.keys.iter().map(|(column, ty)| {
-            // Compared in the column's own type, which indexes are of; a wider number as what it is.
-            let SqlColumn { name, ty: own } = relation.named(spec, place, *column)?;
             relation.read(spec, place, *column)?;
-            let ty = match ty.kind.is_integer() && matches!(own.as_str(), "smallint" | "integer" | "bigint") {
-                true => "bigint".to_owned(),
-                false => own,
-            };
-            Ok(SqlColumn { name, ty })
+            Ok(LookupKey::new(&relation.named(spec, place, *column)?, ty.kind.is_integer(), ty.kind.is_character()))
         });
         let keys = keys.collect::<Result<Vec<_>>>()?;
         Ok((connection, sql::lookup(&relation.name, &columns, &keys)))

@@ -75,12 +75,39 @@ pub(crate) fn delete(table: &str, columns: &[SqlColumn], key: &[usize]) -> Strin
     format!("DELETE FROM {table} AS t USING ({}) AS k WHERE {on}", rows(&keys))
 }
 
-/// Looks keys up: the rows that have them, each with the number of its key, from 1, in front. Keys are cast to `key_types`.
-pub(crate) fn lookup(table: &str, expressions: &[String], keys: &[SqlColumn]) -> String {
+/// The form of a UUID.
+const UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+
+/// What a key is compared with: an expression over the table `t`, and one over its text, `{}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LookupKey {
+    pub column: String,
+    pub value: String,
+}
+
+impl LookupKey {
+    /// `integer`, `character`: what the key's type is. A text that is none of the column's type is found nowhere, and does not fail.
+    pub fn new(column: &SqlColumn, integer: bool, character: bool) -> Self {
+        let name = format!("t.{}", column.name);
+        let (column, value) = match column.ty.as_str() {
+            // As wide as any: indexes of narrower columns are used, too.
+            "smallint" | "integer" | "bigint" if integer => (name, "{}::bigint".to_owned()),
+            ty @ ("text" | "character varying" | "bpchar" | "name") => (name, format!("{{}}::{ty}")),
+            "uuid" if character => (name, format!("CASE WHEN {{}} ~* '{UUID}' THEN {{}}::uuid END")),
+            _ if character => (format!("{name}::text"), "{}::text".to_owned()),
+            ty => (name, format!("{{}}::{ty}")),
+        };
+        Self { column, value }
+    }
+}
+
+/// Looks keys up: the rows that have them, each with the number of its key, from 1, in front.
+pub(crate) fn lookup(table: &str, expressions: &[String], keys: &[LookupKey]) -> String {
     let arrays = (1..=keys.len()).map(|i| format!("${i}::text[]")).collect::<Vec<_>>().join(", ");
     let names = (0..keys.len()).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ");
-    let typed = keys.iter().enumerate().map(|(i, k)| format!("v.c{i}::{} AS c{i}", k.ty)).collect::<Vec<_>>().join(", ");
-    let on = keys.iter().enumerate().map(|(i, k)| format!("t.{} = k.c{i}", k.name)).collect::<Vec<_>>().join(" AND ");
+    let typed = keys.iter().enumerate().map(|(i, k)| format!("{} AS c{i}", k.value.replace("{}", &format!("v.c{i}"))));
+    let typed = typed.collect::<Vec<_>>().join(", ");
+    let on = keys.iter().enumerate().map(|(i, k)| format!("{} = k.c{i}", k.column)).collect::<Vec<_>>().join(" AND ");
     let columns = expressions.iter().map(|e| format!(", {e}")).collect::<String>();
     format!(
         "SELECT k.n{columns} FROM (SELECT v.n, {typed} FROM unnest({arrays}) WITH ORDINALITY AS v({names}, n)) AS k JOIN {table} AS t ON {on} \
@@ -107,6 +134,25 @@ mod tests {
         ] {
             assert_eq!(folded(name), want);
         }
+    }
+
+    #[test]
+    fn look_ups() {
+        let keys = [("bigint", true, false), ("text", false, true), ("uuid", false, true), ("mood", false, true), ("date", false, false)];
+        let key = |(ty, integer, character): (&str, bool, bool)| {
+            LookupKey::new(&SqlColumn { name: "\"a\"".into(), ty: ty.into() }, integer, character)
+        };
+        let keys = keys.map(key);
+        assert_eq!(keys[3], LookupKey { column: "t.\"a\"::text".into(), value: "{}::text".into() });
+        let sql = lookup("x", &["t.\"b\"".into()], &keys[..2]);
+        assert_eq!(
+            sql,
+            "SELECT k.n, t.\"b\" FROM (SELECT v.n, v.c0::bigint AS c0, v.c1::text AS c1 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY \
+             AS v(c0, c1, n)) AS k JOIN x AS t ON t.\"a\" = k.c0 AND t.\"a\" = k.c1 ORDER BY k.n"
+        );
+        let sql = lookup("x", &[], &keys[2..]);
+        assert!(sql.contains("CASE WHEN v.c0 ~* '^[0-9a-f]{8}-") && sql.contains("THEN v.c0::uuid END AS c0"), "{sql}");
+        assert!(sql.contains("v.c2::date AS c2"), "{sql}");
     }
 
     #[test]

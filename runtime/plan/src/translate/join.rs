@@ -94,7 +94,7 @@ impl Planner<'_> {
     }
 
     /// One input: the columns `keep`, then keys that are computed. Answers with the keys' positions.
-    fn side<'e>(&mut self, rel: &Rel, keep: &Needed, keys: impl Iterator<Item = &'e Expr>) -> Result<(Stream, Vec<usize>)> {
+    pub(super) fn side<'e>(&mut self, rel: &Rel, keep: &Needed, keys: impl Iterator<Item = &'e Expr>) -> Result<(Stream, Vec<usize>)> {
         let keys: Vec<&Expr> = keys.collect();
         let mut keep = keep.clone();
         keep.extend(keys.iter().filter_map(|k| k.as_column()));
@@ -223,10 +223,7 @@ impl Planner<'_> {
         };
         let attribute = &left.schema[*time];
         if is_proctime(attribute) {
-            // What is wrong with the table itself comes first: its connector may be what is missing.
-            check_tables(right)?;
-            return Err(Error::unsupported("a lookup join (FOR SYSTEM_TIME AS OF a processing time)")
-                .hint("join as of a rowtime, or use a plain join"));
+            return self.lookup_join(rel, left, right, *outer, condition, needed);
         }
         if !is_rowtime(attribute) {
             let message = "Temporal table join only supports 'FOR SYSTEM_TIME AS OF' left table's time attribute field";
@@ -298,12 +295,4 @@ impl Planner<'_> {
             _ => None,
         }
     }
-}
-
-/// Whether the tables below can be read at all.
-fn check_tables(rel: &Rel) -> Result<()> {
-    if let RelKind::Scan { table, hints, .. } = &rel.kind {
-        sluice_connect::source_info(&super::scan::table_spec(table, hints))?;
-    }
-    rel.inputs().into_iter().try_for_each(check_tables)
 }

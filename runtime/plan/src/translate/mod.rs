@@ -4,6 +4,7 @@ mod aggregate;
 mod calc;
 mod join;
 mod join_condition;
+mod lookup_join;
 mod match_recognize;
 mod over;
 mod rank;

@@ -205,7 +205,7 @@ fn physical_positions(table: &Table) -> Vec<usize> {
     physical.map(|(i, _)| i).collect()
 }
 
-fn scan_column(table: &Table, column: usize) -> ScanColumn {
+pub(super) fn scan_column(table: &Table, column: usize) -> ScanColumn {
     let before = &table.columns[..column];
     match table.columns[column].kind {
         ColumnKind::Metadata { .. } => {
