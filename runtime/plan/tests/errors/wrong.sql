@@ -103,7 +103,19 @@ SELECT * FROM t
 CREATE TABLE t (a INT) WITH ('connector' = 'upsert-kafka', 'topic' = 't', 'properties.bootstrap.servers' = 'k:9092', 'key.format' = 'json', 'value.format' = 'json');
 SELECT * FROM t
 
-CREATE TABLE t (a INT) WITH ('connector' = 'jdbc', 'url' = 'jdbc:postgresql://', 'table-name' = 'public.t');
+CREATE TABLE t (a INT, b ROW<c INT>) WITH ('connector' = 'jdbc', 'url' = 'jdbc:postgresql://db/x', 'table-name' = 't');
+SELECT a FROM t
+
+CREATE TABLE t (a INT) WITH ('connector' = 'jdbc', 'url' = 'jdbc:postgresql://db/x', 'table-name' = 't');
+CREATE TABLE s (a INT, p AS PROCTIME()) WITH ('connector' = 'datagen');
+SELECT s.a FROM s JOIN t FOR SYSTEM_TIME AS OF s.p ON s.a > t.a
+
+CREATE TABLE t (a INT) WITH ('connector' = 'jdbc', 'url' = 'jdbc:postgresql://db/x', 'table-name' = 't');
+CREATE TABLE s (a INT, p AS PROCTIME()) WITH ('connector' = 'datagen');
+CREATE VIEW u AS SELECT a, COUNT(*) AS n FROM t GROUP BY a;
+SELECT s.a FROM s JOIN u FOR SYSTEM_TIME AS OF s.p ON s.a = u.a
+
+CREATE TABLE t (a INT) WITH ('connector' = 'jdbc', 'url' = 'jdbc:mysql://db/x', 'table-name' = 'public.t');
 SELECT * FROM t
 
 CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'topic' = 't', 'properties.bootstrap.servers' = 'k:9092', 'scan.startup.mode' = 'earliest-offset', 'format' = 'json');
