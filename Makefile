@@ -7,7 +7,7 @@ DEBUG := $(CARGO_TARGET_DIR)/debug/sluice
 RELEASE := $(CARGO_TARGET_DIR)/release/sluice
 SHARED ?= ../shared
 
-.PHONY: help setup build release demo demo-fraud test fmt clippy unit golden cluster conformance bench crash
+.PHONY: help setup build release demo demo-fraud demo-iot test fmt clippy unit golden cluster conformance bench crash
 
 help:            ## what there is to make
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -27,6 +27,10 @@ demo: release    ## the main job on an embedded broker: matches as they come, un
 demo-fraud: release  ## fraud detection by rules that come and go while it runs: a web page, until Ctrl-C
 	cargo build --release -p sluice-fraud-webapp
 	$(dir $(RELEASE))fraud-webapp --demo examples/fraud-detection/fraud-detection.yaml
+
+demo-iot: release ## CPU loads above the thresholds in a real PostgreSQL, on an embedded broker, until Ctrl-C
+	@tests/setup/setup.sh postgresql
+	@examples/iot-cpu-anomaly/demo.sh $(RELEASE)
 
 test:            ## everything that CI checks; ends with "N passed, N failed"
 	@tests/setup/test.sh

@@ -111,5 +111,6 @@ case ${1:-} in
   build) setup_build ;;
   test) setup_build; setup_test ;;
   cluster) setup_build; setup_cluster ;;
-  *) echo "usage: setup.sh build | test | cluster" >&2; exit 2 ;;
+  postgresql) postgresql ;;
+  *) echo "usage: setup.sh postgresql | build | test | cluster" >&2; exit 2 ;;
 esac

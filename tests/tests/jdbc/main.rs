@@ -1,6 +1,7 @@
 //! The `jdbc` connector against a real PostgreSQL, and real Kafka where a job reads it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod demo;
 mod errors;
 mod exactly_once;
 mod lookup;
@@ -63,6 +64,7 @@ fn main() {
         errors::say_what_is_wrong,
         errors::server_away,
         errors::tls,
+        demo::alerts_above_the_thresholds,
     ];
     let trial = |(name, test): &(&str, fn())| {
         let test = *test;
