@@ -146,6 +146,11 @@ impl Reader {
 
 /// Everything that is committed in a topic, partition by partition.
 pub fn committed(bootstrap: &str, topic: &str) -> Vec<Read> {
+    some_committed(bootstrap, topic, usize::MAX)
+}
+
+/// The same, at most so many records: of a topic that is written all the time, whose end is never reached.
+pub fn some_committed(bootstrap: &str, topic: &str, most: usize) -> Vec<Read> {
     let mut config = config(bootstrap);
     config.set("group.id", "sluice-tests").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
     let consumer: BaseConsumer = config.set("isolation.level", "read_committed").create().unwrap();
@@ -170,6 +175,9 @@ pub fn committed(bootstrap: &str, topic: &str) -> Vec<Read> {
                         value: message.payload().map(<[u8]>::to_vec),
                         headers: vec![],
                     });
+                    if read.len() >= most {
+                        return read;
+                    }
                 }
             }
         }
