@@ -1,6 +1,7 @@
 //! Connectors: `source/` and `sink/`, one file each, and the factory that makes them from a table's options.
 
 mod columns;
+mod http;
 mod jdbc;
 mod kafka;
 mod options;

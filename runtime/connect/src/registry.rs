@@ -45,12 +45,11 @@ const REGISTRY: &[Connector] = &[
     Connector { name: "filesystem", source: Some(source::filesystem::FACTORY), sink: Some(sink::filesystem::FACTORY), lookup: None },
     Connector { name: "jdbc", source: Some(source::jdbc::FACTORY), sink: Some(sink::jdbc::FACTORY), lookup: Some(jdbc::lookup::FACTORY) },
     Connector { name: "datagen", source: Some(source::datagen::FACTORY), sink: None, lookup: None },
+    Connector { name: "http", source: None, sink: Some(sink::http::FACTORY), lookup: None },
+    Connector { name: "slack", source: None, sink: Some(sink::slack::FACTORY), lookup: None },
     Connector { name: "print", source: None, sink: Some(sink::print::FACTORY), lookup: None },
     Connector { name: "blackhole", source: None, sink: Some(sink::blackhole::FACTORY), lookup: None },
 ];
-
-/// Connectors of a later version.
-const PLANNED: &[&str] = &["slack", "http"];
 
 /// The connector that a table names.
 ///
@@ -63,9 +62,6 @@ pub(crate) fn find(table: &TableSpec) -> Result<&'static Connector> {
             .hint("add 'connector' = 'kafka' or another one to its WITH clause"));
     };
     REGISTRY.iter().find(|c| c.name == option.value).ok_or_else(|| {
-        if PLANNED.contains(&option.value.as_str()) {
-            return Error::unsupported(format!("table '{}': connector '{}'", table.name, option.value)).at(option.value_span);
-        }
         let error = Error::plan(format!("there is no connector '{}'", option.value)).at(option.value_span);
         match closest(&option.value, REGISTRY.iter().map(|c| c.name)) {
             Some(near) => error.hint(format!("did you mean '{near}'?")),
