@@ -235,6 +235,6 @@ mod tests {
             assert_eq!((error.span().line, error.span().column), (2, column), "{sql}: {error}");
         }
         // a connector that is not there matters only to those who use the table
-        assert!(prepare("CREATE TABLE s (a INT) WITH ('connector' = 'slack');", &[], &Args::default()).unwrap().is_empty());
+        assert!(prepare("CREATE TABLE s (a INT) WITH ('connector' = 'pulsar');", &[], &Args::default()).unwrap().is_empty());
     }
 }
