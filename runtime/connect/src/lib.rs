@@ -7,6 +7,7 @@ mod kafka;
 mod options;
 mod progress;
 mod registry;
+mod sent;
 mod sink;
 mod source;
 #[cfg(test)]

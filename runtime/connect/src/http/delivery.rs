@@ -1,8 +1,8 @@
 //! A thread that sends requests in their order, each until it is taken.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use sluice_batch::{Error, Result};
 
 use super::{Answer, Endpoint, Verdict};
 use crate::Later;
+use crate::sent::Sent;
 
 /// Requests that may wait; then the task does.
 const WAITING: usize = 1000;
@@ -27,21 +28,10 @@ pub(crate) struct Request {
 pub(crate) struct Delivery {
     requests: Option<Sender<Request>>,
     sent: u64,
-    shared: Arc<Shared>,
+    arrived: Arc<Sent>,
+    /// Nobody needs the rest any more.
+    abandoned: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-    abandoned: AtomicBool,
-}
-
-#[derive(Default)]
-struct State {
-    done: u64,
-    failed: Option<Error>,
 }
 
 impl Delivery {
@@ -52,10 +42,11 @@ impl Delivery {
     pub fn start(endpoint: Endpoint, judge: fn(&Answer) -> Verdict, distance: Duration) -> Result<Self> {
         endpoint.check()?;
         let (requests, waiting) = bounded(WAITING);
-        let shared = Arc::new(Shared::default());
-        let worker = Worker { agent: endpoint.agent(), endpoint, judge, distance, lanes: HashMap::new(), shared: shared.clone() };
-        let thread = std::thread::Builder::new().name("http".into()).spawn(move || worker.run(&waiting))?;
-        Ok(Self { requests: Some(requests), sent: 0, shared, thread: Some(thread) })
+        let (arrived, abandoned) = (Arc::new(Sent::default()), Arc::new(AtomicBool::new(false)));
+        let worker = Worker { agent: endpoint.agent(), endpoint, judge, distance, lanes: HashMap::new(), abandoned: abandoned.clone() };
+        let reported = arrived.clone();
+        let thread = std::thread::Builder::new().name("http".into()).spawn(move || worker.run(&waiting, &reported))?;
+        Ok(Self { requests: Some(requests), sent: 0, arrived, abandoned, thread: Some(thread) })
     }
 
     /// Sends a request some time; waits while too many do.
@@ -63,31 +54,24 @@ impl Delivery {
     /// # Errors
     /// If an earlier one was refused.
     pub fn send(&mut self, request: Request) -> Result<()> {
-        let sent = self.requests.as_ref().is_some_and(|r| r.send(request).is_ok());
-        if !sent {
-            let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-            return Err(state.failed.clone().unwrap_or_else(|| Error::runtime("internal: the thread that sends requests is gone")));
-        }
         self.sent += 1;
-        Ok(())
+        match &self.requests {
+            Some(requests) if requests.send(request).is_ok() => Ok(()),
+            // It has ended, and has said why.
+            _ => self.arrived.wait(self.sent),
+        }
     }
 
     /// What it answers waits until everything sent so far is taken.
     pub fn later(&self) -> Later {
-        let (shared, target) = (self.shared.clone(), self.sent);
-        Box::new(move || {
-            let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-            while state.done < target && state.failed.is_none() {
-                state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            if state.done < target { state.failed.clone().map_or(Ok(()), Err) } else { Ok(()) }
-        })
+        let (arrived, sent) = (self.arrived.clone(), self.sent);
+        Box::new(move || arrived.wait(sent))
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        self.shared.abandoned.store(true, Ordering::Relaxed);
+        self.abandoned.store(true, Ordering::Relaxed);
         self.requests = None;
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
@@ -102,47 +86,32 @@ struct Worker {
     distance: Duration,
     /// When the next request of a lane may go.
     lanes: HashMap<String, Instant>,
-    shared: Arc<Shared>,
+    abandoned: Arc<AtomicBool>,
 }
 
 impl Worker {
-    fn run(mut self, waiting: &Receiver<Request>) {
+    fn run(mut self, waiting: &Receiver<Request>, arrived: &Sent) {
         for request in waiting {
-            let done = self.deliver(&request);
-            let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let ends = match done {
-                Ok(true) => {
-                    state.done += 1;
-                    false
-                }
-                Ok(false) => true,
-                Err(error) => {
-                    state.failed = Some(error);
-                    true
-                }
-            };
-            drop(state);
-            self.shared.changed.notify_all();
-            if ends {
+            let delivered = self.deliver(&request);
+            let failed = delivered.is_err();
+            arrived.end(delivered);
+            if failed {
                 return;
             }
         }
     }
 
-    /// `false`: nobody needs it any more.
-    fn deliver(&mut self, request: &Request) -> Result<bool> {
+    fn deliver(&mut self, request: &Request) -> Result<()> {
         let mut failures = 0;
         loop {
-            if !self.keep_distance(&request.lane) {
-                return Ok(false);
-            }
+            self.keep_distance(&request.lane)?;
             let verdict = match self.endpoint.send(&self.agent, &request.body) {
                 Ok(answer) => (self.judge)(&answer),
                 Err(why) => Verdict::Again { after: None, why },
             };
             let place = self.endpoint.place();
             let wait = match verdict {
-                Verdict::Taken => return Ok(true),
+                Verdict::Taken => return Ok(()),
                 Verdict::Refused(why) => return Err(Error::runtime(format!("{place} refuses a request: {why}"))),
                 Verdict::Again { after: Some(after), why } => {
                     tracing::info!("{place}: {why}; going on in {after:?}");
@@ -157,32 +126,31 @@ impl Worker {
                     wait
                 }
             };
-            if !self.pause(Instant::now() + wait) {
-                return Ok(false);
-            }
+            self.pause(Instant::now() + wait)?;
         }
     }
 
-    fn keep_distance(&mut self, lane: &str) -> bool {
-        if lane.is_empty() || self.distance.is_zero() {
-            return !self.shared.abandoned.load(Ordering::Relaxed);
-        }
+    fn keep_distance(&mut self, lane: &str) -> Result<()> {
         let now = Instant::now();
+        if lane.is_empty() || self.distance.is_zero() {
+            return self.pause(now);
+        }
         self.lanes.retain(|_, next| *next > now);
         let at = self.lanes.get(lane).copied().unwrap_or(now);
         self.lanes.insert(lane.to_owned(), at + self.distance);
         self.pause(at)
     }
 
-    /// `false`: nobody needs it any more.
-    fn pause(&self, until: Instant) -> bool {
+    /// # Errors
+    /// If nobody needs it any more.
+    fn pause(&self, until: Instant) -> Result<()> {
         loop {
-            if self.shared.abandoned.load(Ordering::Relaxed) {
-                return false;
+            if self.abandoned.load(Ordering::Relaxed) {
+                return Err(Error::runtime("the job has ended before all requests were sent"));
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return true;
+                return Ok(());
             }
             std::thread::sleep(left.min(STEP));
         }

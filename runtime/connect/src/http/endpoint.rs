@@ -78,15 +78,19 @@ impl Endpoint {
     /// # Errors
     /// If there is no answer; the text says why.
     pub(super) fn send(&self, agent: &ureq::Agent, body: &[u8]) -> Result<Answer, String> {
-        let mut request = ureq::http::Request::builder().method(self.method).uri(&self.url);
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
-        let request = request.body(body).map_err(|e| e.to_string())?;
+        let request = self.request(body).map_err(|e| e.to_string())?;
         let mut answer = agent.run(request).map_err(|e| e.to_string())?;
         let retry_after = answer.headers().get("retry-after").and_then(|v| v.to_str().ok()).and_then(retry_after);
         let body = answer.body_mut().read_to_string().unwrap_or_default();
         Ok(Answer { status: answer.status().as_u16(), retry_after, body })
+    }
+
+    fn request<B>(&self, body: B) -> Result<ureq::http::Request<B>, ureq::http::Error> {
+        let mut request = ureq::http::Request::builder().method(self.method).uri(&self.url);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        request.body(body)
     }
 
     pub(super) fn agent(&self) -> ureq::Agent {
@@ -97,11 +101,7 @@ impl Endpoint {
     /// # Errors
     /// If a header cannot be one. Secrets are filled in by now.
     pub fn check(&self) -> Result<()> {
-        let mut request = ureq::http::Request::builder().method(self.method).uri(&self.url);
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
-        request.body(()).map(drop).map_err(|e| Error::runtime(format!("requests to {} cannot be made: {e}", self.place())))
+        self.request(()).map(drop).map_err(|e| Error::runtime(format!("requests to {} cannot be made: {e}", self.place())))
     }
 }
 

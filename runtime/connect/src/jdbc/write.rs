@@ -1,10 +1,10 @@
 //! Rows to be written: the last change of each key, in statements for many rows.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use sluice_batch::{Batch, Error, Result};
+use sluice_batch::{Batch, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_postgres::Statement;
@@ -16,6 +16,7 @@ use super::encode::{Parameter, Texts};
 use super::table::JdbcTable;
 use super::url::Target;
 use super::{client, sql};
+use crate::sent::Sent;
 use crate::{Later, TableSpec};
 
 /// Rows of one statement at most.
@@ -168,38 +169,8 @@ async fn execute(connection: &Connection, what: &str, statement: &Statement, col
 pub(crate) struct Writer {
     sender: Option<mpsc::Sender<Changes>>,
     task: JoinHandle<()>,
-    status: Arc<Status>,
+    arrived: Arc<Sent>,
     sent: u64,
-}
-
-#[derive(Default)]
-struct Status {
-    /// Change sets that are written, and why no more will be.
-    state: Mutex<(u64, Option<Error>)>,
-    changed: Condvar,
-}
-
-impl Status {
-    fn end(&self, result: Result<()>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match result {
-            Ok(()) => state.0 += 1,
-            Err(error) => state.1 = Some(error),
-        }
-        self.changed.notify_all();
-    }
-
-    fn check(&self) -> Result<()> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).1.clone().map_or(Ok(()), Err)
-    }
-
-    fn wait(&self, count: u64) -> Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.0 < count && state.1.is_none() {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.1.clone().map_or(Ok(()), Err)
-    }
 }
 
 impl Writer {
@@ -213,8 +184,8 @@ impl Writer {
         retries: u32,
     ) -> Result<Self> {
         let (sender, mut queue) = mpsc::channel::<Changes>(1);
-        let status = Arc::new(Status::default());
-        let reported = status.clone();
+        let arrived = Arc::new(Sent::default());
+        let reported = arrived.clone();
         let task = runtime()?.spawn(async move {
             let mut session = Some(open);
             while let Some(changes) = queue.recv().await {
@@ -226,7 +197,7 @@ impl Writer {
                 }
             }
         });
-        Ok(Self { sender: Some(sender), task, status, sent: 0 })
+        Ok(Self { sender: Some(sender), task, arrived, sent: 0 })
     }
 
     /// Takes changes; waits while two sets are on their way.
@@ -234,19 +205,19 @@ impl Writer {
     /// # Errors
     /// If earlier ones could not be written.
     pub fn write(&mut self, changes: Changes) -> Result<()> {
-        self.status.check()?;
+        self.arrived.check()?;
         self.sent += 1;
         match &self.sender {
             Some(sender) if sender.blocking_send(changes).is_ok() => Ok(()),
             // It has ended, and has said why.
-            _ => self.status.wait(self.sent),
+            _ => self.arrived.wait(self.sent),
         }
     }
 
     /// Waits until all that it was given is written.
     pub fn later(&self) -> Later {
-        let (status, sent) = (self.status.clone(), self.sent);
-        Box::new(move || status.wait(sent))
+        let (arrived, sent) = (self.arrived.clone(), self.sent);
+        Box::new(move || arrived.wait(sent))
     }
 }
 
