@@ -15,3 +15,4 @@ pub mod registry;
 pub mod s3;
 pub mod services;
 pub mod topics;
+pub mod trials;

@@ -138,10 +138,7 @@ pub struct Kafka {
 impl Kafka {
     /// Starts a broker that is soon there again after it was killed, and waits until it answers.
     pub fn started() -> Self {
-        let mut kafka = Self::format(SOON_BACK);
-        kafka.start();
-        kafka.wait();
-        kafka
+        Self::started_with(&Further { properties: SOON_BACK.into(), ..Further::default() })
     }
 
     /// As [`Kafka::started`], with a second listener behind a proxy: who connects by it is told the proxy's address only. Transactions that
@@ -155,18 +152,12 @@ impl Kafka {
             properties: format!("{SOON_BACK}{more}"),
             ..Further::default()
         };
-        let mut kafka = Self::with_listener(LOOPBACK, &further);
-        kafka.start();
-        kafka.wait();
-        (kafka, proxy)
+        (Self::started_with(&further), proxy)
     }
 
     /// A broker at an address of this machine that others reach: pods of a test cluster.
     pub fn started_on(host: &str) -> Self {
-        let mut kafka = Self::with_listener(host, &Further { properties: SOON_BACK.into(), ..Further::default() });
-        kafka.start();
-        kafka.wait();
-        kafka
+        Self::with_listener(host, &Further { properties: SOON_BACK.into(), ..Further::default() }).up()
     }
 
     /// Starts it with the data it has.
@@ -202,10 +193,13 @@ impl Kafka {
 
     /// A broker with listeners beside the plain one, started.
     pub fn started_with(further: &Further) -> Self {
-        let mut kafka = Self::with_listener(LOOPBACK, further);
-        kafka.start();
-        kafka.wait();
-        kafka
+        Self::with_listener(LOOPBACK, further).up()
+    }
+
+    fn up(mut self) -> Self {
+        self.start();
+        self.wait();
+        self
     }
 
     fn with_listener(host: &str, further: &Further) -> Self {

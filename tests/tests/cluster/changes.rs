@@ -23,8 +23,7 @@ fn sql_under_load(lab: &Lab) {
     work.wait_rows(500);
     let started = Instant::now();
     work.space.must_apply(&work.deployment(&work.sql("new"), &json!({})));
-    let object =
-        work.space.wait(NAME, "upgraded", DEADLINE, |d| d["status"]["revision"]["stable"] == 2 && d["status"]["operation"].is_null());
+    let object = work.wait_stable("upgraded", 2);
     let took = started.elapsed();
     work.wait_for_rows("rows of the new SQL", |rows| rows.iter().filter(|r| r.tag == "new").count() > 500);
     let rows = work.assert_exact(load.stop());

@@ -133,6 +133,11 @@ impl<'a> Work<'a> {
     }
 
     /// Waits until so many rows are written.
+    /// Waits until a revision is stable and nothing is under way.
+    pub fn wait_stable(&self, what: &str, revision: i64) -> Value {
+        self.space.wait(NAME, what, DEADLINE, |d| d["status"]["revision"]["stable"] == revision && d["status"]["operation"].is_null())
+    }
+
     pub fn wait_rows(&self, count: usize) -> Vec<Row> {
         self.wait_for_rows(&format!("{count} rows"), |rows| rows.len() >= count)
     }

@@ -29,8 +29,7 @@ fn downtime(lab: &Lab) {
     work.wait_rows(500);
     for revision in 2..=4 {
         work.patch(&json!({"sql": {"inline": work.sql(&revision.to_string())}}));
-        work.space
-            .wait(NAME, "upgraded", DEADLINE, |d| d["status"]["revision"]["stable"] == revision && d["status"]["operation"].is_null());
+        work.wait_stable("upgraded", revision);
         sleep(Duration::from_secs(2));
     }
     let rows = work.assert_exact(load.stop());
@@ -95,7 +94,7 @@ fn failover(lab: &Lab) {
     let started = Instant::now();
     work.space.wait(NAME, "another leader", DEADLINE, |_| lab.cluster.leader().is_some_and(|l| l != leader));
     eprintln!("  another leader after {:.1?}", started.elapsed());
-    work.space.wait(NAME, "upgraded", DEADLINE, |d| d["status"]["revision"]["stable"] == 2 && d["status"]["operation"].is_null());
+    work.wait_stable("upgraded", 2);
     signal(&processes, "-CONT");
     work.space
         .wait(NAME, "the end of the first leader", DEADLINE, |_| processes.iter().all(|p| !Path::new(&format!("/proc/{p}")).exists()));

@@ -31,8 +31,7 @@ fn manual(lab: &Lab) {
     work.assert_exact(500);
     take(&work, "late");
     work.space.must_apply(&work.deployment(&work.sql("two"), &json!({"restoreFrom": {"savepointRef": {"name": "early"}, "nonce": 1}})));
-    let object =
-        work.space.wait(NAME, "restored", DEADLINE, |d| d["status"]["revision"]["stable"] == 2 && d["status"]["operation"].is_null());
+    let object = work.wait_stable("restored", 2);
     assert_eq!(object["status"]["startedFrom"]["path"], path.as_str());
     let rows = work.wait_rows(700);
     let again: Vec<i64> = rows.iter().filter(|r| r.tag == "two").map(|r| r.v).collect();

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::util::pretty::pretty_format_batches;
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use sluice_batch::{Batch, Error, Field, RowKind, Span, SqlType, TypeKind};
 use sluice_connect::{
     MetadataColumn, ScanColumn, ScanRequest, Share, Sink, Source, SourceEvent, TableOption, TableSpec, open_sink, open_source,
 };
 use sluice_tests::services::Services;
 use sluice_tests::topics::{self, Record};
+use sluice_tests::trials::trials;
 
 const UTC: chrono_tz::Tz = chrono_tz::Tz::UTC;
 const EARLIEST: (&str, &str) = ("scan.startup.mode", "earliest-offset");
@@ -28,14 +29,9 @@ fn servers() -> String {
     SERVERS.get().expect("main has set it").clone()
 }
 
-/// A list of tests with their names.
-macro_rules! tests {
-    ($($module:ident::$name:ident),* $(,)?) => { &[$((concat!(stringify!($module), "::", stringify!($name)), $module::$name as fn())),*] };
-}
-
 fn main() {
     let args = Arguments::from_args();
-    let tests: &[(&str, fn())] = tests![
+    let tests: &[(&str, fn())] = sluice_tests::tests![
         reading::keys_values_and_metadata,
         reading::metadata_of_the_broker,
         reading::startup_and_bounded_modes,
@@ -63,14 +59,7 @@ fn main() {
     let given = std::env::var("SLUICE_KAFKA").ok();
     let services = (given.is_none() && !args.list).then(Services::start);
     SERVERS.set(given.or(services.as_ref().map(|s| s.bootstrap.clone())).unwrap_or_default()).expect("set once");
-    let trial = |(name, test): &(&str, fn())| {
-        let test = *test;
-        Trial::test(*name, move || {
-            test();
-            Ok(())
-        })
-    };
-    let conclusion = libtest_mimic::run(&args, tests.iter().map(trial).collect());
+    let conclusion = libtest_mimic::run(&args, trials(tests));
     drop(services);
     conclusion.exit();
 }

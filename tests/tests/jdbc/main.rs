@@ -11,11 +11,12 @@ mod writing;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use serde_json::Value;
 use sluice_tests::engine::Run;
 use sluice_tests::postgres::{PASSWORD, Postgres};
 use sluice_tests::services::Kafka;
+use sluice_tests::trials::trials;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -33,14 +34,9 @@ fn kafka() -> String {
     kafka.get_or_insert_with(|| Arc::new(Kafka::started())).bootstrap.clone()
 }
 
-/// A list of tests with their names.
-macro_rules! tests {
-    ($($module:ident::$name:ident),* $(,)?) => { &[$((concat!(stringify!($module), "::", stringify!($name)), $module::$name as fn())),*] };
-}
-
 fn main() {
     let args = Arguments::from_args();
-    let tests: &[(&str, fn())] = tests![
+    let tests: &[(&str, fn())] = sluice_tests::tests![
         reading::all_types,
         reading::views_partitions_and_cursors,
         reading::several_tasks,
@@ -66,14 +62,7 @@ fn main() {
         errors::tls,
         demo::alerts_above_the_thresholds,
     ];
-    let trial = |(name, test): &(&str, fn())| {
-        let test = *test;
-        Trial::test(*name, move || {
-            test();
-            Ok(())
-        })
-    };
-    let conclusion = libtest_mimic::run(&args, tests.iter().map(trial).collect());
+    let conclusion = libtest_mimic::run(&args, trials(tests));
     // Ends the services: statics are never dropped.
     drop((POSTGRES.lock().unwrap_or_else(PoisonError::into_inner).take(), KAFKA.lock().unwrap_or_else(PoisonError::into_inner).take()));
     conclusion.exit();
