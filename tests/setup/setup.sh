@@ -29,6 +29,19 @@ apt_packages() {
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold "${missing[@]}" >/dev/null
 }
 
+# Linking on a full disk ends with a bus error that says nothing. Only what can be built again goes.
+room() { # GIGABYTES
+  local target=${CARGO_TARGET_DIR:-$cache/target} at free
+  free_in() { df --output=avail -BG "$1" | tail -1 | tr -dc 0-9; }
+  mkdir -p "$target"; at=$(df --output=target "$target" | tail -1); free=$(free_in "$target")
+  for old in "$target/debug/incremental" "$target/debug"; do
+    [ "$free" -lt "$1" ] && [ -d "$old" ] && [[ $target = "$cache"/* ]] || continue
+    say "$free GB are free on $at, building and testing may take $1: removing $old"
+    rm -rf "$old"; free=$(free_in "$target")
+  done
+  [ "$free" -ge "$1" ] || { echo "error: $free GB are free on $at and building and testing may take $1: make room, or set CARGO_TARGET_DIR to another disk" >&2; exit 1; }
+}
+
 setup_build() {
   apt_packages build-essential cmake pkg-config curl ca-certificates libssl-dev libcurl4-openssl-dev libsasl2-dev zlib1g-dev
   if ! command -v cargo >/dev/null; then
@@ -109,7 +122,7 @@ setup_cluster() {
 
 case ${1:-} in
   build) setup_build ;;
-  test) setup_build; setup_test ;;
+  test) room 12; setup_build; setup_test ;;
   cluster) setup_build; setup_cluster ;;
   postgresql) postgresql ;;
   *) echo "usage: setup.sh postgresql | build | test | cluster" >&2; exit 2 ;;
