@@ -8,6 +8,5 @@ RUN cargo build --release -p sluice -p sluice-operator && strip target/release/s
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libssl3 libcurl4 libsasl2-2 zlib1g && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/target/release/sluice /src/target/release/sluice-operator /usr/local/bin/
-RUN ln -s sluice /usr/local/bin/kubectl-sluice
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/sluice"]

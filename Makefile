@@ -7,7 +7,7 @@ DEBUG := $(CARGO_TARGET_DIR)/debug/sluice
 RELEASE := $(CARGO_TARGET_DIR)/release/sluice
 SHARED ?= ../shared
 
-.PHONY: help setup build release demo demo-fraud demo-iot test fmt clippy unit golden cluster conformance bench crash
+.PHONY: help setup build release install-kubectl demo demo-fraud demo-iot test fmt clippy unit golden cluster conformance bench crash
 
 help:            ## what there is to make
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -20,6 +20,10 @@ build: setup     ## debug build
 
 release: setup   ## release build of the runtime
 	cargo build --release -p sluice
+
+install-kubectl: release ## `kubectl sluice`, and the `sluice` that it plans and checks with, into ~/.cargo/bin (or BIN=folder)
+	cargo build --release -p kubectl-sluice
+	install -D -t $(or $(BIN),$(HOME)/.cargo/bin) $(RELEASE) $(dir $(RELEASE))kubectl-sluice
 
 demo: release    ## the main job on an embedded broker: matches as they come, until Ctrl-C
 	$(RELEASE) run examples/anomaly-detection/standalone-etl-anomaly.yaml --local
@@ -48,7 +52,7 @@ golden:          ## Flink's answers, on real Kafka and a real registry
 	cargo build -p sluice && cargo test -p sluice-tests --test golden
 
 cluster:         ## jobs on a Kubernetes that is brought up for them: upgraded, killed, rolled back, and their rows counted
-	tests/setup/setup.sh cluster && cargo build -p sluice -p sluice-operator && cargo test -p sluice-tests --test cluster
+	tests/setup/setup.sh cluster && cargo build -p sluice -p sluice-operator -p kubectl-sluice && cargo test -p sluice-tests --test cluster
 
 crash:           ## kills jobs 100 times each, at every step and at random, and all faults with all jobs, on real Kafka
 	cargo build -p sluice && SLUICE_CRASHES=100 cargo test -p sluice-tests --test crash --test faults

@@ -1,6 +1,7 @@
 //! The API of Sluice on Kubernetes: `sluice.dev/v1alpha1`, and the CRD manifests made from it.
 
 mod common;
+pub mod convert;
 mod deployment;
 mod savepoint;
 mod session;

@@ -77,7 +77,11 @@ pub fn load(file: &Path, args: &Args) -> Result<Script> {
     Ok(Script { steps, sql: source.sql, generators: source.generators, parallelism: source.parallelism, name })
 }
 
-fn pair(text: &str, option: &str) -> Result<(String, String)> {
+/// `NAME=VALUE` of a command line's option.
+///
+/// # Errors
+/// If it is none.
+pub fn pair(text: &str, option: &str) -> Result<(String, String)> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(Error::plan(format!("{option} {text}: expected NAME=VALUE"))),

@@ -17,7 +17,6 @@ for program in sluice sluice-operator; do
   # What it loads, at the paths under which it looks for them.
   ldd "$binaries/$program" | grep -oE '/[^ ]+' | while read -r library; do install -D "$library" "$root$library"; done
 done
-ln -s sluice "$root${to}kubectl-sluice"
 cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 printf 'root:x:0:0:root:/:/\nnonroot:x:65532:65532:nonroot:/tmp:/\n' > "$root/etc/passwd"
 cp -r /usr/share/zoneinfo "$root/zoneinfo" 2> /dev/null && { mkdir -p "$root/usr/share"; mv "$root/zoneinfo" "$root/usr/share/"; }

@@ -48,7 +48,7 @@ services() {
 # The operator on a Kubernetes, which has been built beside all this.
 cluster() {
   cat "$log/kubernetes"
-  [ "$built" -eq 0 ] && cargo build -p sluice -p sluice-operator && cargo test -p sluice-tests --test cluster
+  [ "$built" -eq 0 ] && cargo build -p sluice -p sluice-operator -p kubectl-sluice && cargo test -p sluice-tests --test cluster
 }
 
 stage setup tests/setup/setup.sh test || { echo "$passed passed, $failed failed"; exit 1; }

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod check;
+mod convert;
 mod generate;
 mod plan;
 mod run;
@@ -54,6 +55,8 @@ enum Command {
     /// List, show, delete and take savepoints.
     #[command(subcommand)]
     Savepoint(savepoint::Command),
+    /// FlinkDeployments with SQL, and application versions of Aiven for Apache Flink, as StreamingDeployments.
+    Convert(convert::Args),
     /// Produce example data into Kafka.
     Generate(generate::Args),
     /// Print the version.
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Savepoint(command) => savepoint::run(command).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => run::run(args).map(|()| ExitCode::SUCCESS),
         Command::Plan(args) => plan::plan(args).map(|()| ExitCode::SUCCESS),
+        Command::Convert(args) => convert::run(args).map(|()| ExitCode::SUCCESS),
         Command::Generate(args) => generate::run(args).map(|()| ExitCode::SUCCESS),
         Command::Version => print(&format!("sluice {}\n", env!("CARGO_PKG_VERSION"))).map(|()| ExitCode::SUCCESS),
     });
