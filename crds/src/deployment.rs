@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::common::{LocalRef, Resources, Storage, any_object_schema, conditions_schema, duration_schema};
+use crate::savepoint::DeletionPolicy;
 
 /// A streaming SQL job: what it computes and how it runs.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
@@ -144,6 +145,10 @@ fn max_parallelism() -> u32 {
 
 fn five() -> i32 {
     5
+}
+
+fn delete() -> DeletionPolicy {
+    DeletionPolicy::Delete
 }
 
 /// Where the SQL is: exactly one of the fields.
@@ -309,21 +314,30 @@ impl Default for Checkpoints {
 }
 
 /// Savepoints that the operator takes by itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Savepoints {
     /// When, as a cron expression of five fields in UTC, e.g. `0 */6 * * *`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 9, max = 100))]
     pub schedule: Option<String>,
-    /// How many of its own (scheduled, upgrade) Savepoints the operator keeps.
+    /// How many completed Savepoints of its own (scheduled, upgrade, suspend) the operator keeps; and as many failed ones.
     #[serde(default = "five")]
     #[schemars(range(min = 1, max = 100))]
     pub history_limit: i32,
-    /// Its own Savepoints older than this are removed; the newest one stays.
+    /// Whether the files of those that it does not keep go, too.
+    #[serde(default = "delete")]
+    pub deletion_policy: DeletionPolicy,
+    /// Its own Savepoints older than this are removed; the newest completed one stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration_schema")]
     pub max_age: Option<String>,
+}
+
+impl Default for Savepoints {
+    fn default() -> Self {
+        Self { schedule: None, history_limit: five(), deletion_policy: delete(), max_age: None }
+    }
 }
 
 /// The pods that run the job.
@@ -393,6 +407,9 @@ pub struct StreamingDeploymentStatus {
     /// The last savepoint that the operator took for this deployment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_savepoint: Option<LastSavepoint>,
+    /// The next savepoint that the schedule asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_savepoint: Option<NextSavepoint>,
     /// What the operator is doing. Each step is written here before it is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
@@ -496,6 +513,16 @@ pub struct LastSavepoint {
     pub path: String,
     /// When it was completed.
     pub completed_at: Time,
+}
+
+/// A savepoint that the schedule asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NextSavepoint {
+    /// When.
+    pub at: Time,
+    /// The schedule that says so.
+    pub schedule: String,
 }
 
 /// What the operator is doing.

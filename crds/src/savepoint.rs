@@ -1,11 +1,13 @@
 //! `Savepoint`: the state of a job at one instant, as an object.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{LocalRef, conditions_schema, duration_schema};
+use crate::common::{LocalRef, Storage, conditions_schema, duration_schema};
 
 /// Label that says what a savepoint was taken for: `manual`, `upgrade`, `suspend`, `delete`, `scheduled`.
 pub const TRIGGER_LABEL: &str = "sluice.dev/trigger";
@@ -39,6 +41,8 @@ pub const TRIGGER_LABEL: &str = "sluice.dev/trigger";
 #[x_kube(validation = Rule::new("has(self.existing) != has(self.deploymentRef)").message("exactly one of deploymentRef and existing is needed"))]
 #[x_kube(validation = Rule::new("!(has(self.existing) && has(self.path))").message("path is for a savepoint to be taken; existing.path names one that is there")
     .field_path(".path"))]
+#[x_kube(validation = Rule::new("!(has(self.existing) && self.deletionPolicy == 'Delete')")
+    .message("the files of a savepoint that is imported are not the operator's to delete: deletionPolicy must be Retain").field_path(".deletionPolicy"))]
 #[x_kube(validation = Rule::new("has(self.deploymentRef) == has(oldSelf.deploymentRef) && (!has(self.deploymentRef) || self.deploymentRef == oldSelf.deploymentRef)")
     .message("deploymentRef cannot be changed").field_path(".deploymentRef"))]
 #[x_kube(validation = Rule::new("has(self.existing) == has(oldSelf.existing) && (!has(self.existing) || self.existing == oldSelf.existing)")
@@ -58,7 +62,8 @@ pub struct SavepointSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub path: Option<String>,
-    /// Whether its files go when this object is deleted.
+    /// Whether its files go when this object is deleted. Those that the operator took by itself stay when they go with their StreamingDeployment:
+    /// then its onDelete decides.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
     /// How long it may take.
@@ -123,6 +128,9 @@ pub struct SavepointStatus {
     /// Names the plan that its state belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan_fingerprint: Option<String>,
+    /// What deleting its files takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<SavepointFiles>,
     /// Failed tries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failures: Option<i32>,
@@ -133,6 +141,19 @@ pub struct SavepointStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
+}
+
+/// What deleting a savepoint's files takes: the StreamingDeployment may be gone by then.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SavepointFiles {
+    /// The runtime's image.
+    pub image: String,
+    /// The storage that they are in; a volume claim is an existing one here.
+    pub storage: Storage,
+    /// How that is reached: settings of the job that are about it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
 }
 
 /// How far a savepoint is, in one word.

@@ -17,4 +17,6 @@ cd "$dir"
 "${as[@]}" "$bin/postgres" -D "$dir/data" -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories= >"$dir/log" 2>&1 & pid=$!
 for _ in $(seq 100); do "$bin/pg_isready" -q -h 127.0.0.1 -p "$port" && break; sleep 0.1; done
 "$bin/psql" -q -h 127.0.0.1 -p "$port" -U postgres -f "$here/thresholds.sql"
-"$sluice" run "$here/03-thresholds.yaml" --local --var "POSTGRES=jdbc:postgresql://127.0.0.1:$port/postgres?user=postgres" "$@"
+# What Kubernetes mounts.
+mkdir -p "$dir/secrets/postgresql"; echo -n unused >"$dir/secrets/postgresql/password"
+"$sluice" run "$here/03-thresholds.yaml" --local --var "POSTGRES=jdbc:postgresql://127.0.0.1:$port/postgres" --secrets "$dir/secrets" "$@"

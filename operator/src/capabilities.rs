@@ -10,7 +10,3 @@ pub const MOST_TASKS: u32 = 64;
 pub const CHECKPOINT_TIMEOUT: bool = false;
 /// StreamingDeployments on a SessionCluster.
 pub const SESSION_CLUSTERS: bool = false;
-/// `savepoints.schedule`.
-pub const SCHEDULED_SAVEPOINTS: bool = false;
-/// Deleting a savepoint's files.
-pub const SAVEPOINT_DELETION: bool = false;

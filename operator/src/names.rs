@@ -7,9 +7,12 @@ pub const FIELD_MANAGER: &str = "sluice-operator";
 /// Keeps a StreamingDeployment until its job has ended as `onDelete` says.
 pub const FINALIZER: &str = "sluice.dev/job";
 
+/// Keeps a Savepoint until its files are deleted.
+pub const SAVEPOINT_FINALIZER: &str = "sluice.dev/savepoint-files";
+
 /// On a StreamingDeployment: `paused` stops reconciling it.
 pub const RECONCILE_ANNOTATION: &str = "sluice.dev/reconcile";
-/// On a StreamingDeployment that is being deleted: `true` lets it go at once.
+/// On a StreamingDeployment or a Savepoint that is being deleted: `true` lets it go at once.
 pub const FORCE_DELETE_ANNOTATION: &str = "sluice.dev/force-delete";
 /// On children: hash of what was applied.
 pub const HASH_ANNOTATION: &str = "sluice.dev/applied-hash";
@@ -20,11 +23,13 @@ pub const RESTORED_FROM_ANNOTATION: &str = "sluice.dev/restored-from";
 
 /// On children: the StreamingDeployment's name.
 pub const DEPLOYMENT_LABEL: &str = "sluice.dev/deployment";
+/// On Jobs that delete files: the Savepoint's name.
+pub const SAVEPOINT_LABEL: &str = "sluice.dev/savepoint";
 /// On children: `r3`.
 pub const REVISION_LABEL: &str = "sluice.dev/revision";
 /// On ControllerRevisions: hash of the content.
 pub const CONTENT_LABEL: &str = "sluice.dev/content-hash";
-/// On pods: `job` or `preflight`.
+/// On pods: `job`, `preflight` or `savepoint-deletion`.
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 
@@ -65,6 +70,18 @@ pub fn job(name: &str) -> String {
 /// The Savepoint that an operation takes of a revision: `name-r3-upgrade`. `started` (seconds) keeps those of one revision apart.
 pub fn savepoint(name: &str, number: i64, trigger: &str, started: i64) -> String {
     format!("{name}-r{number}-{trigger}-{started:x}")
+}
+
+/// The Savepoint of a schedule, by when it was due (seconds).
+pub fn scheduled_savepoint(name: &str, due: i64) -> String {
+    format!("{name}-scheduled-{due:x}")
+}
+
+/// The Job that deletes a Savepoint's files. A Savepoint's name may be as long as a Job's.
+pub fn savepoint_deletion(savepoint: &str) -> String {
+    let hash = crate::deployment::revision::hash(&serde_json::Value::String(savepoint.into()));
+    let (name, hash) = (savepoint.get(..40).unwrap_or(savepoint).trim_end_matches(['-', '.']), hash.get(..8).unwrap_or(&hash));
+    format!("{name}-{hash}-delete")
 }
 
 /// Where a deployment's state is in its storage. Not by uid: a StreamingDeployment that is deleted and made again goes on.

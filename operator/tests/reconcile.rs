@@ -491,6 +491,15 @@ async fn rights_are_those_that_are_used() {
         world.api.store().put(&key("configmaps", "sql"), json!({"data": {"job.sql": "INSERT INTO a SELECT 9"}}));
         world.apply("job", &with(first.clone(), "/sql", json!({"configMapKeyRef": {"name": "sql", "key": "job.sql"}})));
         world.turn("job").await.unwrap();
+        let by_hand = json!({"deploymentRef": {"name": "job"}, "deletionPolicy": "Delete", "path": "/state/STUCK"});
+        world.api.store().put(&key("savepoints", "by-hand"), json!({"spec": by_hand}));
+        for _ in 0..4 {
+            world.turn("job").await.unwrap();
+        }
+        world.api.store().delete(&key("savepoints", "by-hand"));
+        for _ in 0..4 {
+            world.turn("job").await.unwrap();
+        }
         world.api.store().put(&key("sessionclusters", "c"), json!({"spec": {}}));
         sluice_operator::session::reconcile(&world.context, NS, "c").await.unwrap();
         world.api.store().delete(&key("streamingdeployments", "job"));

@@ -86,9 +86,7 @@ impl Cluster {
     /// Takes down what [`Cluster::up`] has brought up, unless `SLUICE_CLUSTER_KEEP` is set.
     pub fn down(self) {
         drop(self);
-        if std::env::var_os("SLUICE_CLUSTER_KEEP").is_none() {
-            run(&mut Command::new(scripts().join("down.sh")));
-        }
+        take_down();
     }
 
     /// Makes the same image known under another name; false if images are not ours to load.
@@ -234,6 +232,13 @@ impl Cluster {
             }
         }
         out
+    }
+}
+
+/// Takes down what is up, whoever holds it, unless `SLUICE_CLUSTER_KEEP` is set.
+pub fn take_down() {
+    if std::env::var_os("SLUICE_CLUSTER_KEEP").is_none() {
+        run(&mut Command::new(scripts().join("down.sh")));
     }
 }
 

@@ -16,6 +16,8 @@ pub const PASSWORD: &str = "s3cret-%pw";
 
 pub struct Postgres {
     pub port: u16,
+    /// Where it listens beside loopback.
+    host: Option<String>,
     process: Option<Process>,
     dir: TempDir,
 }
@@ -54,8 +56,17 @@ fn command(program: &str) -> Command {
 impl Postgres {
     /// A new cluster with the database `lab`, running.
     pub fn started() -> Self {
+        Self::started_at(None)
+    }
+
+    /// One that is reached at an address of this machine, too, with a password: by pods of a test cluster.
+    pub fn started_on(host: &str) -> Self {
+        Self::started_at(Some(host.to_owned()))
+    }
+
+    fn started_at(host: Option<String>) -> Self {
         let dir = tempfile::Builder::new().prefix("sluice-postgres").tempdir().unwrap();
-        let mut this = Self { port: free_port(), process: None, dir };
+        let mut this = Self { port: free_port(), host, process: None, dir };
         std::fs::write(this.path("password"), PASSWORD).unwrap();
         this.own(&[this.dir.path(), &this.path("password")]);
         let init = command("initdb")
@@ -66,6 +77,11 @@ impl Postgres {
             .output()
             .unwrap();
         assert!(init.status.success(), "initdb: {}", String::from_utf8_lossy(&init.stderr));
+        if this.host.is_some() {
+            let file = this.path("data/pg_hba.conf");
+            let rules = std::fs::read_to_string(&file).unwrap();
+            std::fs::write(&file, format!("{rules}host all all 0.0.0.0/0 scram-sha-256\n")).unwrap();
+        }
         this.make_certificates();
         this.start();
         this.query_in("postgres", "CREATE DATABASE lab");
@@ -119,7 +135,8 @@ impl Postgres {
     /// Starts it with the data it has, and waits until it answers.
     pub fn start(&mut self) {
         let mut command = command("postgres");
-        command.arg("-D").arg(self.path("data")).args(["-p", &self.port.to_string(), "-c", "listen_addresses=localhost"]);
+        let addresses = ["localhost"].into_iter().chain(self.host.as_deref()).collect::<Vec<_>>().join(",");
+        command.arg("-D").arg(self.path("data")).args(["-p", &self.port.to_string(), "-c", &format!("listen_addresses={addresses}")]);
         for setting in ["unix_socket_directories=", "fsync=off", "ssl=on", "log_statement=all", "shared_buffers=32MB", "max_connections=60"]
         {
             command.args(["-c", setting]);
@@ -171,7 +188,8 @@ impl Postgres {
         self.query_in("lab", sql)
     }
 
-    fn query_in(&self, database: &str, sql: &str) -> Vec<Vec<String>> {
+    /// The rows of statements in another database than `lab`.
+    pub fn query_in(&self, database: &str, sql: &str) -> Vec<Vec<String>> {
         self.try_query(database, sql).unwrap_or_else(|e| panic!("{sql}: {e:?}"))
     }
 

@@ -7,7 +7,9 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use kube::api::PostParams;
-use sluice_crds::{LocalRef, Savepoint, SavepointPhase, SavepointSpec, SavepointStatus, StreamingDeployment, TRIGGER_LABEL};
+use sluice_crds::{
+    DeletionPolicy, LocalRef, Savepoint, SavepointPhase, SavepointSpec, SavepointStatus, StreamingDeployment, TRIGGER_LABEL,
+};
 
 use super::build::Owner;
 use super::decide::Action;
@@ -24,8 +26,8 @@ use crate::runtime_api::{RuntimeError, SavepointRequest, SavepointState};
 pub async fn act(context: &Context, object: &StreamingDeployment, owner: &Owner, action: &Action) -> Result<()> {
     let ns = owner.namespace.as_str();
     match action {
-        Action::AddFinalizer => apply::finalizer(context, object, true).await,
-        Action::RemoveFinalizer => apply::finalizer(context, object, false).await,
+        Action::AddFinalizer => apply::finalizer(context, object, names::FINALIZER, true).await,
+        Action::RemoveFinalizer => apply::finalizer(context, object, names::FINALIZER, false).await,
         Action::CreateRevision(revision) => {
             let stored = revision.to_object(owner);
             create::<ControllerRevision>(context, ns, &stored).await
@@ -35,8 +37,16 @@ pub async fn act(context: &Context, object: &StreamingDeployment, owner: &Owner,
         Action::DeleteRevision(name) => apply::delete_typed::<ControllerRevision>(context, ns, name).await,
         Action::DeletePod(name) => apply::delete_typed::<Pod>(context, ns, name).await,
         Action::DeleteSavepoint(name) => apply::delete_typed::<Savepoint>(context, ns, name).await,
-        Action::CreateSavepoint { name, trigger, path, owned } => {
-            create::<Savepoint>(context, ns, &savepoint(owner, name, trigger, path, *owned)).await
+        Action::CreateSavepoint { name, trigger, path, owned, deletion } => {
+            let spec = SavepointSpec {
+                deployment_ref: Some(LocalRef::new(&owner.name)),
+                path: path.clone(),
+                deletion_policy: *deletion,
+                timeout: "10m".into(),
+                backoff_limit: 3,
+                ..SavepointSpec::default()
+            };
+            create::<Savepoint>(context, ns, &savepoint(owner, name, trigger, spec, *owned)).await
         }
         Action::TakeSavepoint { address, request } => take(context, owner, address, request).await,
         Action::EndSavepoint { name, revision, outcome } => end(context, ns, name, *revision, outcome).await,
@@ -61,17 +71,13 @@ where
     }
 }
 
-fn savepoint(owner: &Owner, name: &str, trigger: &str, path: &str, owned: bool) -> Savepoint {
+fn savepoint(owner: &Owner, name: &str, trigger: &str, spec: SavepointSpec, owned: bool) -> Savepoint {
     let mut labels: BTreeMap<String, String> = names::labels(&owner.name);
     labels.insert(TRIGGER_LABEL.into(), trigger.into());
-    let spec = SavepointSpec {
-        deployment_ref: Some(LocalRef::new(&owner.name)),
-        path: Some(path.into()),
-        timeout: "10m".into(),
-        ..SavepointSpec::default()
-    };
+    let deletes = spec.deletion_policy == DeletionPolicy::Delete;
     let mut object = Savepoint::new(name, spec);
     object.metadata = if owned { owner.metadata(name.into(), labels) } else { owner.free_metadata(name.into(), labels) };
+    object.metadata.finalizers = deletes.then(|| vec![names::SAVEPOINT_FINALIZER.into()]);
     object
 }
 

@@ -9,6 +9,7 @@ pub mod observe;
 mod refusal;
 mod resolve;
 pub mod revision;
+pub mod schedule;
 pub mod status;
 pub mod validate;
 

@@ -95,6 +95,8 @@ pub struct ObservedSavepoint {
     pub path: Option<String>,
     pub message: Option<String>,
     pub completed_at: Option<Time>,
+    /// It goes when its files are gone.
+    pub deleting: bool,
 }
 
 /// A pod and what it answered.
@@ -240,6 +242,11 @@ fn pod_view(pod: &Pod) -> PodView {
     }
 }
 
+/// How the last process of a pod ended.
+pub fn ended(pod: &Pod) -> Option<Ended> {
+    pod_view(pod).ended
+}
+
 fn address(ip: &str) -> String {
     if ip.contains(':') { format!("[{ip}]:{}", names::REST_PORT) } else { format!("{ip}:{}", names::REST_PORT) }
 }
@@ -343,6 +350,7 @@ fn savepoint(object: &Savepoint) -> ObservedSavepoint {
         path: status.path,
         message: status.message,
         completed_at: status.completed_at,
+        deleting: object.metadata.deletion_timestamp.is_some(),
     }
 }
 

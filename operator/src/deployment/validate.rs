@@ -8,10 +8,11 @@ mod fields;
 use std::fmt;
 
 use jiff::SignedDuration;
-use sluice_crds::{OnDelete, StreamingDeploymentSpec, UpgradeMode};
+use sluice_crds::{DeletionPolicy, OnDelete, StreamingDeploymentSpec, UpgradeMode};
 
 use super::duration;
 use super::revision::Template;
+use super::schedule::Schedule;
 
 /// What is wrong with a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,9 @@ pub struct Policy {
     pub revision_history_limit: usize,
     pub savepoint_history_limit: usize,
     pub savepoint_max_age: Option<SignedDuration>,
+    /// Of savepoints that the operator takes by itself.
+    pub savepoint_deletion: DeletionPolicy,
+    pub savepoint_schedule: Option<Schedule>,
 }
 
 /// A spec, judged.

@@ -118,19 +118,19 @@ fn to_value(what: &str, object: &impl Serialize) -> Result<Value> {
     serde_json::to_value(object).map_err(|source| Error::Json { what: what.to_owned(), source })
 }
 
-/// Sets or removes our finalizer with a JSON merge patch, guarded by the resource version.
+/// Sets or removes a finalizer of ours with a JSON merge patch, guarded by the resource version.
 ///
 /// # Errors
 /// What the API server refuses; a conflict means: look again.
-pub async fn finalizer<K>(context: &Context, object: &K, present: bool) -> Result<()>
+pub async fn finalizer<K>(context: &Context, object: &K, finalizer: &str, present: bool) -> Result<()>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
 {
     let (name, namespace) = (object.meta().name.clone().unwrap_or_default(), object.meta().namespace.clone().unwrap_or_default());
     let mut finalizers = object.meta().finalizers.clone().unwrap_or_default();
-    finalizers.retain(|f| f != names::FINALIZER);
+    finalizers.retain(|f| f != finalizer);
     if present {
-        finalizers.push(names::FINALIZER.into());
+        finalizers.push(finalizer.into());
     }
     context.metrics.writes.inc();
     let api: Api<K> = Api::namespaced(context.client.clone(), &namespace);

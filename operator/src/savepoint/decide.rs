@@ -3,11 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use sluice_crds::{DeletionPolicy, Savepoint, SavepointPhase, SavepointStatus, StreamingDeployment};
+use sluice_crds::{Savepoint, SavepointPhase, SavepointStatus, StreamingDeployment};
 
-use super::conditions;
-use crate::capabilities;
-use crate::deployment::build::{Owner, storage_path};
+use super::{conditions, files};
+use crate::deployment::build::{Owner, storage_root};
 use crate::deployment::duration;
 use crate::names;
 use crate::runtime_api::{JobInfo, RuntimeState, SavepointInfo, SavepointRequest, SavepointState};
@@ -29,6 +28,7 @@ pub enum Target {
 pub struct Input<'a> {
     pub object: &'a Savepoint,
     pub target: &'a Target,
+    pub default_image: &'a str,
     pub now: Timestamp,
 }
 
@@ -43,10 +43,7 @@ pub fn decide(input: &Input) -> Decision {
     let mut status = input.object.status.clone().unwrap_or_default();
     status.observed_generation = input.object.metadata.generation;
     let mut take = None;
-    if spec.deletion_policy == DeletionPolicy::Delete && !capabilities::SAVEPOINT_DELETION {
-        let message = "spec.deletionPolicy: this version deletes no files: use Retain";
-        finish(input, &mut status, SavepointPhase::Failed, message);
-    } else if let Some(existing) = &spec.existing {
+    if let Some(existing) = &spec.existing {
         status.path = Some(existing.path.clone());
         finish(input, &mut status, SavepointPhase::Completed, "imported; its files are read when a job starts from it");
     } else {
@@ -76,7 +73,7 @@ fn decide_take(input: &Input, status: &mut SavepointStatus) -> Option<(String, S
             return None;
         }
     };
-    let Some(storage) = deployment.spec.storage.as_ref().and_then(storage_path) else {
+    let Some(storage) = deployment.spec.storage.as_ref().and_then(storage_root) else {
         finish(input, status, SavepointPhase::Failed, "the StreamingDeployment has no spec.storage that savepoints could go to");
         return None;
     };
@@ -108,6 +105,7 @@ fn decide_take(input: &Input, status: &mut SavepointStatus) -> Option<(String, S
     let directory = spec.path.as_deref().map_or(default, |p| p.strip_prefix("file://").unwrap_or(p).to_owned());
     (status.phase, status.path, status.revision, status.message) =
         (SavepointPhase::InProgress, Some(directory.clone()), Some(revision), None);
+    status.files = files::of(deployment, input.default_image);
     Some((address.clone(), SavepointRequest { directory, stop: false, drain: false }))
 }
 
@@ -188,17 +186,9 @@ mod tests {
                 false,
                 "not complete after 10m",
             ),
-            (
-                "deletes nothing",
-                svp(json!({"deploymentRef": {"name": "job"}, "deletionPolicy": "Delete"}), json!({})),
-                target(Some(Running), None),
-                Failed,
-                false,
-                "use Retain",
-            ),
         ] {
             let now = "2026-01-01T00:01:00Z".parse().unwrap();
-            let decision = decide(&Input { object: &object, target: &target, now });
+            let decision = decide(&Input { object: &object, target: &target, default_image: "x", now });
             assert_eq!(decision.status.phase, phase, "{what}");
             assert_eq!(decision.take.is_some(), asks, "{what}");
             assert!(decision.status.message.unwrap_or_default().contains(words), "{what}");

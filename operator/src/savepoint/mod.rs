@@ -1,20 +1,22 @@
-//! Savepoints that users ask for, and imports. Those of upgrades are driven by the StreamingDeployment.
+//! Savepoints that users or schedules ask for, and imports. Those of upgrades are driven by the StreamingDeployment. And the end of all of them.
 
 mod decide;
+mod files;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::runtime::controller::Action as Next;
 use kube::{Api, Resource, ResourceExt};
-use sluice_crds::{Savepoint, SavepointPhase, SavepointStatus, StreamingDeployment, TRIGGER_LABEL};
+use sluice_crds::{DeletionPolicy, Savepoint, SavepointPhase, SavepointStatus, StreamingDeployment, TRIGGER_LABEL};
 
 use crate::context::Context;
 use crate::deployment::decide::Note;
-use crate::deployment::status;
-use crate::error::{Result, What};
+use crate::deployment::{observe, status};
+use crate::error::{NAMESPACE_ENDS, Result, What};
 use crate::k8s::{apply, events};
 use crate::names;
 use crate::runtime_api::{RuntimeError, SavepointInfo, SavepointState};
@@ -28,13 +30,25 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     let api: Api<Savepoint> = Api::namespaced(context.client.clone(), namespace);
     let Some(object) = api.get_opt(name).await.what(|| format!("read the Savepoint {name}"))? else { return Ok(Next::await_change()) };
     let old = object.status.clone().unwrap_or_default();
+    let finalized = object.finalizers().iter().any(|f| f == names::SAVEPOINT_FINALIZER);
+    // One that is being written is followed to its end: files that come later would stay.
+    let forced = object.annotations().get(names::FORCE_DELETE_ANNOTATION).is_some_and(|v| v == "true");
+    if object.metadata.deletion_timestamp.is_some() && (forced || old.phase != SavepointPhase::InProgress) {
+        return if finalized { finalize(context, &object).await } else { Ok(Next::await_change()) };
+    }
+    let deletes = object.spec.deletion_policy == DeletionPolicy::Delete;
+    if deletes != finalized && object.metadata.deletion_timestamp.is_none() {
+        // Before there are files. The change leads here again.
+        apply::finalizer(context, &object, names::SAVEPOINT_FINALIZER, deletes).await?;
+        return Ok(Next::requeue(Duration::from_millis(100)));
+    }
     let driven = object.labels().get(TRIGGER_LABEL).is_some_and(|t| ["upgrade", "suspend", "delete"].contains(&t.as_str()));
     let ended = matches!(old.phase, SavepointPhase::Completed | SavepointPhase::Failed | SavepointPhase::Abandoned);
-    if driven || ended || object.metadata.deletion_timestamp.is_some() {
+    if driven || ended {
         return Ok(Next::await_change());
     }
     let target = find(context, &object).await?;
-    let input = Input { object: &object, target: &target, now: context.now() };
+    let input = Input { object: &object, target: &target, default_image: &context.default_image, now: context.now() };
     let mut decision = decide(&input);
     if let Some((address, request)) = &decision.take {
         // InProgress is written first: the directory that it goes to must not change any more.
@@ -61,6 +75,62 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     })
 }
 
+/// Deletes the files, then lets the object go.
+async fn finalize(context: &Context, object: &Savepoint) -> Result<Next> {
+    let namespace = object.namespace().unwrap_or_default();
+    let deployment = match object.spec.deployment_ref.as_ref() {
+        Some(of) => deployment(context, &namespace, &of.name).await?,
+        None => None,
+    };
+    let deletion = deletion(context, &namespace, &object.name_any()).await?;
+    let input = files::Input {
+        object,
+        deployment: deployment.as_ref(),
+        deletion: &deletion,
+        default_image: &context.default_image,
+        now: context.now(),
+    };
+    let mut note = match files::decide(&input) {
+        files::Step::Wait => return Ok(Next::requeue(Duration::from_secs(2))),
+        files::Step::Make(job) => match apply::child(context, &namespace, &job).await {
+            Ok(()) => return Ok(Next::requeue(Duration::from_secs(1))),
+            // What goes with its namespace goes with its volumes.
+            Err(error) if error.reason() == NAMESPACE_ENDS => None,
+            Err(error) => return Err(error),
+        },
+        files::Step::Release(note) => note,
+    };
+    if let Some(note) = note.take() {
+        events::publish(context, &object.object_ref(&()), &[note]).await;
+    }
+    apply::finalizer(context, object, names::SAVEPOINT_FINALIZER, false).await?;
+    Ok(Next::await_change())
+}
+
+/// How far the Job is that deletes a savepoint's files.
+async fn deletion(context: &Context, namespace: &str, savepoint: &str) -> Result<files::Deletion> {
+    let wanted = ListParams::default().labels(&format!("{}={savepoint}", names::SAVEPOINT_LABEL));
+    let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
+    let Some(job) = jobs.list(&wanted).await.what(|| "list jobs".into())?.items.into_iter().next() else {
+        return Ok(files::Deletion::None);
+    };
+    let conditions = job.status.and_then(|s| s.conditions).unwrap_or_default();
+    let holds = |kind: &str| conditions.iter().find(|c| c.type_ == kind && c.status == "True");
+    if holds("Complete").is_some() {
+        return Ok(files::Deletion::Done);
+    }
+    let Some(failed) = holds("Failed") else { return Ok(files::Deletion::Running) };
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
+    let pods = pods.list(&wanted).await.what(|| "list pods".into())?.items;
+    let said = pods.iter().filter_map(observe::ended).map(|e| e.message).find(|m| !m.is_empty());
+    Ok(files::Deletion::Failed(said.or_else(|| failed.message.clone()).unwrap_or_else(|| "no reason given".into())))
+}
+
+async fn deployment(context: &Context, namespace: &str, name: &str) -> Result<Option<StreamingDeployment>> {
+    let api: Api<StreamingDeployment> = Api::namespaced(context.client.clone(), namespace);
+    api.get_opt(name).await.what(|| format!("read the StreamingDeployment {name}"))
+}
+
 async fn tell(context: &Context, object: &Savepoint, old: &SavepointStatus, new: &SavepointStatus) {
     if old.phase == new.phase {
         return;
@@ -77,10 +147,7 @@ async fn tell(context: &Context, object: &Savepoint, old: &SavepointStatus, new:
 async fn find(context: &Context, object: &Savepoint) -> Result<Target> {
     let Some(name) = object.spec.deployment_ref.as_ref().map(|r| r.name.as_str()) else { return Ok(Target::None) };
     let namespace = object.namespace().unwrap_or_default();
-    let api: Api<StreamingDeployment> = Api::namespaced(context.client.clone(), &namespace);
-    let Some(deployment) = api.get_opt(name).await.what(|| format!("read the StreamingDeployment {name}"))? else {
-        return Ok(Target::Missing);
-    };
+    let Some(deployment) = deployment(context, &namespace, name).await? else { return Ok(Target::Missing) };
     let revision = deployment.status.as_ref().and_then(|s| s.revision).unwrap_or_default().current;
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
     let selector = format!("{}={name},{}=r{revision},{}=job", names::DEPLOYMENT_LABEL, names::REVISION_LABEL, names::COMPONENT_LABEL);

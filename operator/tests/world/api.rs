@@ -138,7 +138,10 @@ impl Store {
             .filter(|(_, o)| o["metadata"]["ownerReferences"].as_array().is_some_and(|r| r.iter().any(|r| r["uid"] == uid)))
             .map(|(k, _)| k.clone())
             .collect();
-        owned.iter().for_each(|k| self.remove(k));
+        // What has finalizers goes when they are gone.
+        for key in &owned {
+            self.delete(key);
+        }
     }
 
     pub fn delete(&mut self, key: &Key) -> bool {

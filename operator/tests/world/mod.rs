@@ -25,6 +25,8 @@ pub struct World {
     next_ip: Mutex<u32>,
     /// Every start of a job: revision and arguments.
     pub starts: Mutex<Vec<(String, String)>>,
+    /// Folders of savepoints that were deleted.
+    pub deleted: Mutex<Vec<String>>,
 }
 
 pub fn key(plural: &str, name: &str) -> Key {
@@ -36,7 +38,7 @@ impl World {
         let (api, runtime) = (FakeApi::default(), Arc::new(FakeRuntime::default()));
         let clock = Arc::new(AtomicI64::new(1_800_000_000));
         let context = Self::operator(&api, &runtime, &clock);
-        let world = Self { api, runtime, clock, context, next_ip: Mutex::new(1), starts: Mutex::default() };
+        let world = Self { api, runtime, clock, context, next_ip: Mutex::new(1), starts: Mutex::default(), deleted: Mutex::default() };
         world.pass(0);
         world
     }
@@ -136,7 +138,9 @@ impl World {
         for (key, object) in &objects {
             match key.0.as_str() {
                 "statefulsets" => self.run_set(&key.2, object, &objects),
-                "jobs" if object["status"].is_null() => self.run_job(key, object, &objects),
+                "jobs" if !object["status"].is_null() => {}
+                "jobs" if object["metadata"]["labels"]["sluice.dev/savepoint"].is_string() => self.run_deletion(key, object),
+                "jobs" => self.run_job(key, object, &objects),
                 _ => {}
             }
         }
@@ -220,6 +224,19 @@ impl World {
         let mut store = self.api.store();
         store.put(key, done);
         store.put(&self::key("pods", &format!("{}-x", key.2)), pod);
+    }
+
+    /// Deletes a savepoint's files; `STUCK` ones cannot be.
+    fn run_deletion(&self, key: &Key, object: &Value) {
+        let path = object["spec"]["template"]["spec"]["containers"][0]["args"][2].as_str().unwrap().to_owned();
+        let fails = path.contains("STUCK");
+        let mut done = object.clone();
+        done["status"] =
+            json!({"conditions": [{"type": if fails { "Failed" } else { "Complete" }, "status": "True", "message": "too often"}]});
+        self.api.store().put(key, done);
+        if !fails {
+            self.deleted.lock().unwrap().push(path);
+        }
     }
 
     /// The pod of a revision.

@@ -85,6 +85,9 @@ pub struct TakeArgs {
 pub struct DeleteArgs {
     /// A path, or s3://bucket/prefix.
     savepoint: String,
+    /// It is no error if there is none: for whoever tries again.
+    #[arg(long)]
+    if_exists: bool,
     #[command(flatten)]
     access: Access,
 }
@@ -116,7 +119,13 @@ pub fn run(command: Command) -> Result<()> {
         Command::Take(args) => take(args),
         Command::List(args) => list(&args),
         Command::Show(args) => show(&args),
-        Command::Delete(args) => Savepoint::delete(args.access.open(&args.savepoint)?.as_ref()),
+        Command::Delete(args) => {
+            let directory = args.access.open(&args.savepoint)?;
+            if args.if_exists && Savepoint::find(directory.as_ref())?.is_none() {
+                return Ok(());
+            }
+            Savepoint::delete(directory.as_ref())
+        }
     }
 }
 

@@ -59,12 +59,13 @@ fn pick(random: &mut StdRng, from: &[&'static str]) -> &'static str {
 
 /// How many of the toppings are good ones.
 const GOOD: usize = 10;
-/// Within this time the taste for fruit grows, and at its end breaks off, so that there are trends to find.
+/// Within this time the taste for fruit grows for two thirds and fades for the last third, so that there are trends to find: whichever way
+/// windows of five seconds lie over it, each topping falls in two of them one after the other.
 const WAVE: Millis = 30_000;
 
 fn topping(random: &mut StdRng, when: Millis) -> &'static str {
     let phase = when.rem_euclid(WAVE) as f64 / WAVE as f64;
-    let daring = (phase * 1.2).min((1.0 - phase) * 6.0).clamp(0.0, 1.0);
+    let daring = (phase * 1.5).min((1.0 - phase) * 3.0).clamp(0.0, 1.0);
     let menu = if random.random_bool(daring) { TOPPINGS } else { &TOPPINGS[..GOOD] };
     pick(random, menu)
 }
@@ -121,7 +122,46 @@ mod tests {
         let mut random = StdRng::seed_from_u64(1);
         let mut fruit = |now| (0..1000).filter(|_| TOPPINGS[GOOD..].contains(&topping(&mut random, now))).count();
         assert_eq!(fruit(0), 0);
-        let (some, many) = (fruit(WAVE * 5 / 12), fruit(WAVE * 5 / 6));
-        assert!((60..170).contains(&some) && (180..280).contains(&many), "{some}, {many}");
+        let (some, many) = (fruit(WAVE * 5 / 12), fruit(WAVE * 2 / 3));
+        assert!((100..190).contains(&some) && (180..280).contains(&many), "{some}, {many}");
+    }
+
+    /// Orders of each of the fruits by window of five seconds, the first of which is `offset` old when the first order comes.
+    fn windows(rate: u64, offset: Millis, seconds: u64) -> Vec<Vec<usize>> {
+        let (mut random, mut pizza) = (StdRng::seed_from_u64(1), Pizza::new(rate));
+        let mut counts = vec![vec![0; usize::try_from(seconds / 5).unwrap() + 1]; TOPPINGS.len() - GOOD];
+        for i in 0..rate * seconds {
+            let mut out = vec![];
+            pizza.next(&mut random, 0, &mut out);
+            let order: Value = serde_json::from_slice(&out).unwrap();
+            let window = (u64::try_from(offset).unwrap() + i * 1000 / rate) / 5000;
+            for pizza in order["pizzas"].as_array().unwrap() {
+                for topping in pizza["additionalToppings"].as_array().unwrap() {
+                    if let Some(fruit) = TOPPINGS[GOOD..].iter().position(|t| topping == t) {
+                        counts[fruit][usize::try_from(window).unwrap()] += 1;
+                    }
+                }
+            }
+        }
+        counts
+    }
+
+    /// START NR_UP+ NR_DOWN{2}, as in the tutorial: the windows up to the end of the first match.
+    fn trend(counts: &[usize]) -> Option<usize> {
+        (0..counts.len()).find_map(|start| {
+            let ups = counts[start..].windows(2).take_while(|w| w[1] > w[0]).count();
+            let falls = |at: usize| at + 2 < counts.len() && counts[at + 1] < counts[at] && counts[at + 2] < counts[at + 1];
+            (1..=ups).rev().find(|up| falls(start + up)).map(|up| start + up + 3)
+        })
+    }
+
+    #[test]
+    fn trends_are_found_soon_whichever_way_windows_lie() {
+        for (rate, fruits) in [(10, 1), (100, 3)] {
+            for offset in (0..5000).step_by(500) {
+                let found = windows(rate, offset, 60).iter().filter_map(|counts| trend(counts)).count();
+                assert!(found >= fruits, "{rate} orders a second, windows {offset} ms old: a trend in {found} toppings within a minute");
+            }
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! The examples, applied as they are.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use sluice_tests::cluster::{Space, holds};
+use serde_json::{Value, json};
+use sluice_tests::cluster::{Space, condition, holds};
 use sluice_tests::engine::Run;
+use sluice_tests::postgres::{PASSWORD, Postgres};
 use sluice_tests::registry::Registry;
 use sluice_tests::topics;
 
@@ -15,60 +17,101 @@ pub const TESTS: &[Test] = &[("examples::as_they_are", as_they_are)];
 
 /// The namespace that they name, with the Services that they read.
 const NAMESPACE: &str = "flink";
-const INPUT: &[&str] = &["flink.sales.records", "cpu_load_stats_real", "pizzas"];
-/// Topics of examples that are only seen to run here.
-const OTHERS: &[&str] = &["livetransactions", "rules", "alerts", "dry-run-alerts", "current-rules", "rejected-rules"];
-const OUTPUT: &[&str] = &[
-    "flink.unusual.sales.records",
-    "cpu_load_stats_real_filter",
-    "cpu_agg_stats",
-    "pizza_stream_out_filter",
-    "pizza_stream_out_agg",
-    "pizza_stream_out_agg_windows",
-    "pizza_stream_out_trends",
+/// Every StreamingDeployment of the examples, with the topics that it writes.
+const EXAMPLES: &[(&str, &[&str])] = &[
+    ("standalone-etl-anomaly", &["flink.unusual.sales.records"]),
+    ("pizza-basic-filtering", &["pizza_stream_out_filter"]),
+    ("pizza-aggregating", &["pizza_stream_out_agg"]),
+    ("pizza-windowing", &["pizza_stream_out_agg_windows"]),
+    ("pizza-trends", &["pizza_stream_out_trends"]),
+    ("cpu-filtering", &["cpu_load_stats_real_filter"]),
+    ("cpu-windowing", &["cpu_agg_stats"]),
+    ("cpu-thresholds", &["cpu_alerts"]),
+    ("fraud-detection", &["alerts", "dry-run-alerts", "current-rules", "rejected-rules"]),
 ];
-/// Needs a PostgreSQL, which this cluster does not have; `jdbc` and `make demo-iot` run it.
-const ELSEWHERE: &str = "03-thresholds.yaml";
-/// Windows of half a minute have to pass.
+/// Data sets, their topics and records a second.
+const INPUT: &[(&str, &str, &str)] = &[
+    ("sales", "flink.sales.records", "200"),
+    ("cpu", "cpu_load_stats_real", "100"),
+    ("pizza", "pizzas", "100"),
+    ("transactions", "livetransactions", "50"),
+    ("rules", "rules", "1"),
+];
+/// Windows of half a minute, and waves of pizza toppings of half a minute, have to pass.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// `kubectl apply -f examples/`: each of them runs and writes.
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
+}
+
+/// `kubectl apply -R -f examples/`: each of them runs and writes.
 fn as_they_are(lab: &Lab) {
     let space = Space::named(&lab.cluster, NAMESPACE);
     let registry = Registry::started_on(&lab.cluster.host);
+    let postgres = Postgres::started_on(&lab.cluster.host);
+    postgres.query_in("postgres", &std::fs::read_to_string(examples().join("iot-cpu-anomaly/thresholds.sql")).unwrap());
     leads_to(&space, "my-cluster-kafka-bootstrap", 9092, &lab.kafka);
     leads_to(&space, "apicurio-registry-service", 8080, &registry.address);
-    topics::create(&lab.kafka, &INPUT.iter().chain(OTHERS).chain(OUTPUT).map(|t| ((*t).to_owned(), 1)).collect::<Vec<_>>());
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-    let files = std::fs::read_dir(folder).unwrap().flat_map(|example| std::fs::read_dir(example.unwrap().path()).unwrap());
-    let files = files.map(|f| f.unwrap().path().display().to_string()).filter(|f| f.ends_with(".yaml") && !f.ends_with(ELSEWHERE));
-    let arguments: Vec<String> = files.flat_map(|f| ["-f".to_owned(), f]).collect();
-    lab.cluster.ok(&[&["apply"], arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice()].concat());
-    lab.cluster.ok(&["-n", NAMESPACE, "wait", "--for=condition=Running", "sdep", "--all", "--timeout=150s"]);
-    assert!(space.list("sluice.dev/v1alpha1/streamingdeployments").len() >= OUTPUT.len());
-    let generate = |set: &str, rate: &str| {
+    leads_to(&space, "postgresql", 5432, &format!("{}:{}", lab.cluster.host, postgres.port));
+    let password = json!({"password": PASSWORD});
+    space.must_apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "postgresql"}, "stringData": password}));
+    let written = EXAMPLES.iter().flat_map(|(_, topics)| topics.iter().copied());
+    let all = INPUT.iter().map(|(_, topic, _)| *topic).chain(written).map(|t| (t.to_owned(), 1)).collect::<Vec<_>>();
+    topics::create(&lab.kafka, &all);
+    lab.cluster.ok(&["apply", "-R", "-f", &examples().display().to_string()]);
+    let deployments = || space.list("sluice.dev/v1alpha1/streamingdeployments");
+    let name = |d: &Value| d["metadata"]["name"].as_str().unwrap().to_owned();
+    let known: BTreeSet<String> = EXAMPLES.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(deployments().iter().map(name).collect::<BTreeSet<_>>(), known, "each example has a line in EXAMPLES");
+    let started = Instant::now();
+    for (name, _) in EXAMPLES {
+        space.wait(name, "running", DEADLINE, |d| holds(d, "Running"));
+    }
+    eprintln!("  {} examples run after {:.0?}", EXAMPLES.len(), started.elapsed());
+    let generate = |(set, _, rate): &(&str, &str, &str)| {
         Run::start(&["generate", set, "--rate", rate, "--bootstrap-servers", &lab.kafka, "--schema-registry", &registry.url])
     };
-    let _data = [generate("sales", "200"), generate("cpu", "100"), generate("pizza", "100")];
+    let data: Vec<Run> = INPUT.iter().map(generate).collect();
+    await_rows(lab, &space, &data);
+    for deployment in deployments() {
+        assert_eq!(condition(&deployment, "Running").0, "True", "{deployment}");
+        assert_eq!(deployment["status"]["restarts"].as_i64().unwrap_or(0), 0, "{deployment}");
+    }
+}
+
+/// Waits until each topic has rows; tells all that is known of the jobs that have not written.
+fn await_rows(lab: &Lab, space: &Space, data: &[Run]) {
     let started = Instant::now();
-    for topic in OUTPUT {
-        while topics::some_committed(&lab.kafka, topic, 1).is_empty() {
-            let reports = || {
-                space
-                    .list("sluice.dev/v1alpha1/streamingdeployments")
-                    .iter()
-                    .map(|d| d["status"].to_string())
-                    .collect::<Vec<_>>()
-                    .join("\n")
-            };
-            assert!(started.elapsed() < DEADLINE, "{topic}: nothing is written\n{}", reports());
-            std::thread::sleep(Duration::from_millis(500));
+    let mut missing: Vec<(&str, &str)> = EXAMPLES.iter().flat_map(|(name, topics)| topics.iter().map(move |t| (*name, *t))).collect();
+    loop {
+        missing.retain(|(_, topic)| {
+            let there = !topics::some_committed(&lab.kafka, topic, 1).is_empty();
+            if there {
+                eprintln!("  {topic}: {:.0?}", started.elapsed());
+            }
+            !there
+        });
+        if missing.is_empty() {
+            return;
         }
-        eprintln!("  {topic}: {:.0?}", started.elapsed());
+        if started.elapsed() > DEADLINE {
+            let generators: String = data.iter().map(Run::stderr).collect();
+            let jobs: String = missing.iter().map(|(name, _)| explain(space, name)).collect();
+            panic!("nothing is written to {missing:?}\ngenerators: {generators}\n{jobs}");
+        }
+        std::thread::sleep(Duration::from_millis(500));
     }
-    for deployment in space.list("sluice.dev/v1alpha1/streamingdeployments") {
-        assert!(holds(&deployment, "Running") && deployment["status"]["restarts"].as_i64().unwrap_or(0) == 0, "{deployment}");
-    }
+}
+
+/// What a job says of itself, beside what is known of it.
+fn explain(space: &Space, job: &str) -> String {
+    let pods = space.pods(job);
+    let say = |pod: &Value, what: &str| {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        space.cluster.text(&space.path(&format!("core/v1/pods/{name}:8081/proxy/{what}")))
+    };
+    let facts: String = pods.iter().flat_map(|pod| [say(pod, "api/v1/job"), say(pod, "metrics")]).collect();
+    format!("=== {job}\n{facts}\n{}", space.report(job))
 }
 
 /// A Service that leads to this machine.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use libtest_mimic::{Arguments, Trial};
-use sluice_tests::cluster::{Cluster, impossible};
+use sluice_tests::cluster::{Cluster, impossible, take_down};
 use sluice_tests::services::Kafka;
 
 /// What all tests share.
@@ -46,10 +46,11 @@ fn main() {
     let wanted = |tests: &[Test]| tests.iter().any(|(name, _)| selected(&args, name));
     let needed = !args.list && why_not.is_none() && (wanted(&together) || wanted(&alone));
     let lab = needed.then(|| {
-        let cluster = Cluster::up();
-        let broker = Kafka::started_on(&cluster.host);
-        cluster.install();
-        Arc::new(Lab { kafka: broker.bootstrap.clone(), _broker: broker, cluster })
+        // A cluster without its operator is of no use to the next run.
+        std::panic::catch_unwind(set_up).unwrap_or_else(|panic| {
+            take_down();
+            std::panic::resume_unwind(panic)
+        })
     });
     let trials = |tests: Vec<Test>| -> Vec<Trial> {
         let trial = |(name, test): Test| {
@@ -78,6 +79,13 @@ fn main() {
         first.exit();
     }
     second.exit();
+}
+
+fn set_up() -> Arc<Lab> {
+    let cluster = Cluster::up();
+    let broker = Kafka::started_on(&cluster.host);
+    cluster.install();
+    Arc::new(Lab { kafka: broker.bootstrap.clone(), _broker: broker, cluster })
 }
 
 fn selected(args: &Arguments, name: &str) -> bool {

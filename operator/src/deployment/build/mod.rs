@@ -1,6 +1,7 @@
 //! The Kubernetes objects of a job. Pure: no client is needed. A new child is a new file here and a line where it is applied.
 
 mod config_map;
+mod deletion;
 mod disruption_budget;
 mod pod;
 mod preflight;
@@ -15,9 +16,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::Resource;
 use serde::Serialize;
 use serde_json::Value;
-use sluice_crds::{StartedFrom, StreamingDeployment};
+use sluice_crds::{Savepoint, SavepointFiles, StartedFrom, StreamingDeployment};
 
-pub use pod::{CheckState, parse_overrides, storage_path};
+pub use pod::{CheckState, parse_overrides, storage_path, storage_root};
 pub use preflight::DEADLINE as PREFLIGHT_DEADLINE;
 
 use super::revision::{Revision, hash};
@@ -105,6 +106,11 @@ pub fn workload(owner: &Owner, revision: &Revision, start: &StartedFrom, options
 /// The Job that tries a revision before it is run.
 pub fn preflight(owner: &Owner, revision: &Revision, check_state: Option<CheckState>) -> Child {
     preflight::build(owner, revision, check_state)
+}
+
+/// The Job that deletes the files of a savepoint, which are in the folder `path`.
+pub fn savepoint_deletion(savepoint: &Savepoint, files: &SavepointFiles, path: &str) -> Child {
+    deletion::build(savepoint, files, path)
 }
 
 /// What the same revision may be started with.

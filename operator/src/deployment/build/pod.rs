@@ -47,15 +47,7 @@ pub fn template(owner: &Owner, revision: &Revision, purpose: &Purpose) -> PodTem
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         termination_grace_period_seconds: Some(30),
-        security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
-            fs_group_change_policy: Some("OnRootMismatch".into()),
-            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
-            ..PodSecurityContext::default()
-        }),
+        security_context: Some(pod_security()),
         ..PodSpec::default()
     };
     let mut template =
@@ -71,6 +63,37 @@ pub fn template(owner: &Owner, revision: &Revision, purpose: &Purpose) -> PodTem
         }
     }
     template
+}
+
+/// Pod Security "restricted", of a pod.
+pub fn pod_security() -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(USER),
+        run_as_group: Some(USER),
+        fs_group: Some(USER),
+        fs_group_change_policy: Some("OnRootMismatch".into()),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
+        ..PodSecurityContext::default()
+    }
+}
+
+/// The same, of a container.
+pub fn container_security() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        run_as_non_root: Some(true),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+        ..SecurityContext::default()
+    }
+}
+
+/// Credentials of a storage as environment variables.
+pub fn credentials(storage: &Storage) -> Option<Vec<EnvFromSource>> {
+    let secret = storage.credentials_secret_ref.as_ref()?;
+    let source = SecretEnvSource { name: secret.name.clone(), optional: None };
+    Some(vec![EnvFromSource { secret_ref: Some(source), ..EnvFromSource::default() }])
 }
 
 /// A PodTemplate of the user.
@@ -104,16 +127,12 @@ fn unknown(value: &Value, known: &Value) -> Option<String> {
 fn container(owner: &Owner, revision: &Revision, purpose: &Purpose) -> Container {
     let template = &revision.template;
     let job = matches!(purpose, Purpose::Job { .. });
-    let credentials = template.storage.as_ref().and_then(|s| s.credentials_secret_ref.as_ref());
-    let env_from = credentials.map(|secret| {
-        vec![EnvFromSource { secret_ref: Some(SecretEnvSource { name: secret.name.clone(), optional: None }), ..EnvFromSource::default() }]
-    });
     Container {
         name: names::CONTAINER.into(),
         image: template.image.clone(),
         args: Some(args(owner, template, purpose)),
         env: Some([("SLUICE_LOG", "info"), ("SLUICE_LOG_FORMAT", "json")].map(|(n, v)| env(n, v)).to_vec()),
-        env_from,
+        env_from: template.storage.as_ref().and_then(credentials),
         ports: job.then(|| vec![ContainerPort { name: Some("rest".into()), container_port: names::REST_PORT, ..ContainerPort::default() }]),
         liveness_probe: job.then(|| Probe { failure_threshold: Some(6), ..probe("/livez", 10) }),
         readiness_probe: job.then(|| probe("/readyz", 2)),
@@ -122,13 +141,7 @@ fn container(owner: &Owner, revision: &Revision, purpose: &Purpose) -> Container
             limits: quantities(&r.limits),
             ..ResourceRequirements::default()
         }),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            run_as_non_root: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(container_security()),
         // The last lines of the log are what the operator shows when the job fails: it needs no right to read logs.
         termination_message_policy: Some("FallbackToLogsOnError".into()),
         volume_mounts: Some(mounts(template, purpose)),
@@ -243,6 +256,11 @@ fn mounts(template: &Template, purpose: &Purpose) -> Vec<VolumeMount> {
 /// The folder of a `file://` storage.
 pub fn storage_path(storage: &Storage) -> Option<&str> {
     storage.uri.strip_prefix("file://").map(|path| path.trim_end_matches('/')).filter(|path| path.starts_with('/'))
+}
+
+/// Where a storage begins, as the runtime is told: a folder, or `s3://bucket/prefix`.
+pub fn storage_root(storage: &Storage) -> Option<&str> {
+    if storage.uri.starts_with("file://") { storage_path(storage) } else { Some(storage.uri.trim_end_matches('/')) }
 }
 
 #[cfg(test)]

@@ -4,15 +4,16 @@
 //! any two writes finds the same actions again.
 
 mod begin;
+mod scheduled;
 mod steady;
 mod steps;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use sluice_crds::{Operation, RestoreFrom, RevisionStatus, StartedFrom, Step, StreamingDeploymentStatus};
+use sluice_crds::{DeletionPolicy, Operation, RestoreFrom, RevisionStatus, StartedFrom, Step, StreamingDeploymentStatus};
 
 use super::build::{Child, Kind, Owner};
-use super::observe::{Failure, Observed};
+use super::observe::{Failure, Observed, ObservedSavepoint};
 use super::revision::Revision;
 use super::status;
 use super::validate::Validated;
@@ -61,8 +62,10 @@ pub enum Action {
     CreateSavepoint {
         name: String,
         trigger: &'static str,
-        path: String,
+        /// Where it goes; where its controller says if none.
+        path: Option<String>,
         owned: bool,
+        deletion: DeletionPolicy,
     },
     DeleteSavepoint(String),
     /// Asks the job's pod for a savepoint.

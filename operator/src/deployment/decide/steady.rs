@@ -4,6 +4,7 @@ use sluice_crds::{SavepointPhase, StartedFrom};
 
 use super::{Action, Plan};
 use crate::deployment::build::Kind;
+use crate::deployment::observe::ObservedSavepoint;
 use crate::names;
 use crate::runtime_api::{RuntimeState, SavepointState};
 
@@ -24,6 +25,7 @@ impl Plan<'_> {
             self.actions.push(Action::DeletePod(pod));
         }
         self.prune(current, &start);
+        self.scheduled();
     }
 
     fn health(&mut self, current: i64) {
@@ -107,27 +109,23 @@ impl Plan<'_> {
         self.prune_savepoints(start);
     }
 
-    /// Only objects go: files are deleted by nobody but those who set `deletionPolicy: Delete`.
+    /// Their files go as their deletionPolicy says. Failed ones do not drive out good ones.
     fn prune_savepoints(&mut self, start: &StartedFrom) {
         let policy = &self.input.valid.policy;
-        let mut own: Vec<_> = self
-            .input
-            .observed
-            .savepoints
-            .iter()
-            .filter(|s| OWN.contains(&s.trigger.as_str()) && s.phase != SavepointPhase::Pending)
-            .collect();
-        own.sort_by_key(|s| std::cmp::Reverse(s.completed_at.clone()));
-        let age = |s: &crate::deployment::observe::ObservedSavepoint| s.completed_at.as_ref().map(|at| self.input.now.duration_since(at.0));
-        let old: Vec<String> = (own.iter().enumerate())
-            .filter(|(i, s)| {
-                *i >= policy.savepoint_history_limit
-                    || (*i > 0 && policy.savepoint_max_age.zip(age(s)).is_some_and(|(most, age)| age > most))
-            })
+        let own = self.input.observed.savepoints.iter().filter(|s| OWN.contains(&s.trigger.as_str()) && !s.deleting);
+        let ended = own.filter(|s| !matches!(s.phase, SavepointPhase::Pending | SavepointPhase::InProgress));
+        let (mut completed, mut others): (Vec<_>, Vec<_>) = ended.partition(|s| s.phase == SavepointPhase::Completed);
+        let age = |s: &ObservedSavepoint| s.completed_at.as_ref().map(|at| self.input.now.duration_since(at.0));
+        let mut old: Vec<String> = vec![];
+        for list in [&mut completed, &mut others] {
+            list.sort_by_key(|s| std::cmp::Reverse(s.completed_at.clone()));
+            let outdated = |i: usize, s: &ObservedSavepoint| {
+                i >= policy.savepoint_history_limit || (i > 0 && policy.savepoint_max_age.zip(age(s)).is_some_and(|(most, age)| age > most))
+            };
+            let goes = list.iter().enumerate().filter(|(i, s)| outdated(*i, s));
             // The state that runs began with it.
-            .filter(|(_, s)| s.path.is_none() || s.path != start.path)
-            .map(|(_, s)| s.name.clone())
-            .collect();
+            old.extend(goes.filter(|(_, s)| s.path.is_none() || s.path != start.path).map(|(_, s)| s.name.clone()));
+        }
         self.actions.extend(old.into_iter().map(Action::DeleteSavepoint));
     }
 }

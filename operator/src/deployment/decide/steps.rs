@@ -2,12 +2,12 @@
 
 use jiff::SignedDuration;
 use sluice_crds::{
-    CompatibilityCheck, Fallback, Halted, LastSavepoint, Operation, OperationType, Rejected, RevisionStatus, SavepointPhase, StartedFrom,
-    Step, UpgradeMode,
+    CompatibilityCheck, DeletionPolicy, Fallback, Halted, LastSavepoint, Operation, OperationType, Rejected, RevisionStatus,
+    SavepointPhase, StartedFrom, Step, UpgradeMode,
 };
 
 use super::{Action, Plan};
-use crate::deployment::build::{self, CheckState, WorkloadOptions, storage_path};
+use crate::deployment::build::{self, CheckState, WorkloadOptions, storage_root};
 use crate::deployment::observe::{Failure, PodView};
 use crate::deployment::revision::Revision;
 use crate::names;
@@ -161,7 +161,9 @@ impl Plan<'_> {
         };
         let seen = self.input.observed.savepoints.iter().find(|s| s.name == name).cloned();
         let Some(seen) = seen else {
-            self.actions.push(Action::CreateSavepoint { name, trigger, path, owned: operation.kind != OperationType::Delete });
+            let last = operation.kind == OperationType::Delete;
+            let deletion = if last { DeletionPolicy::Retain } else { self.input.valid.policy.savepoint_deletion };
+            self.actions.push(Action::CreateSavepoint { name, trigger, path: Some(path), owned: !last, deletion });
             return;
         };
         match seen.phase {
@@ -255,7 +257,7 @@ impl Plan<'_> {
 
     fn savepoint_path(&self, revision: i64, name: &str) -> Option<String> {
         let storage = self.revision(revision)?.template.storage?;
-        Some(format!("{}/{}/{name}", storage_path(&storage)?, names::state_folder(self.input.owner, "savepoints")))
+        Some(format!("{}/{}/{name}", storage_root(&storage)?, names::state_folder(self.input.owner, "savepoints")))
     }
 
     /// Scales a revision to nothing and waits until its pods are gone.

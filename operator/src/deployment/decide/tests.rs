@@ -9,6 +9,8 @@ use crate::deployment::observe::{Ended, JobView, ObservedSavepoint, PodView, Pre
 use crate::deployment::validate::validate;
 use crate::runtime_api::{JobInfo, RuntimeState, SavepointInfo, SavepointState};
 
+mod scheduled;
+
 const NOW: &str = "2026-06-01T12:00:00Z";
 
 /// A deployment whose revision 1 runs and is stable.

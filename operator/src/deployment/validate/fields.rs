@@ -10,6 +10,7 @@ use super::{FieldError, Policy};
 use crate::capabilities as can;
 use crate::deployment::build::{parse_overrides, storage_path};
 use crate::deployment::duration;
+use crate::deployment::schedule::Schedule;
 
 /// Settings that are the operator's: field to use instead.
 const RESERVED: &[(&str, &str)] = &[
@@ -75,7 +76,11 @@ impl Check<'_> {
         if interval < SignedDuration::from_millis(10) {
             self.error("spec.checkpoints.interval", "must be 10ms or more");
         }
-        let savepoints = spec.savepoints.clone().unwrap_or_else(|| sluice_crds::Savepoints { history_limit: 5, ..Default::default() });
+        let savepoints = spec.savepoints.clone().unwrap_or_default();
+        let schedule = savepoints
+            .schedule
+            .as_ref()
+            .and_then(|text| Schedule::parse(text).map_err(|message| self.error("spec.savepoints.schedule", message)).ok());
         Policy {
             suspend: spec.suspend,
             savepoint_timeout: self.duration("spec.upgrade.savepointTimeout", &upgrade.savepoint_timeout, "10m"),
@@ -89,6 +94,8 @@ impl Check<'_> {
             revision_history_limit: usize::try_from(spec.revision_history_limit).unwrap_or(5).max(1),
             savepoint_history_limit: usize::try_from(savepoints.history_limit).unwrap_or(5).max(1),
             savepoint_max_age: self.optional_duration("spec.savepoints.maxAge", savepoints.max_age.as_ref()),
+            savepoint_deletion: savepoints.deletion_policy,
+            savepoint_schedule: schedule,
         }
     }
 
@@ -228,9 +235,8 @@ impl Check<'_> {
 
     pub fn savepoints(&mut self) {
         let scheduled = self.spec.savepoints.as_ref().is_some_and(|s| s.schedule.is_some());
-        if scheduled && !can::SCHEDULED_SAVEPOINTS {
-            let message = "this version takes no savepoints by schedule: remove it; a CronJob that creates Savepoint objects does the same";
-            self.unsupported("spec.savepoints.schedule", message);
+        if scheduled && self.spec.storage.is_none() && self.spec.session_cluster_ref.is_none() {
+            self.error("spec.savepoints.schedule", "needs spec.storage");
         }
         if self.spec.on_delete == OnDelete::Savepoint && self.spec.storage.is_none() && self.spec.session_cluster_ref.is_none() {
             self.error("spec.onDelete", "Savepoint needs spec.storage");

@@ -81,7 +81,7 @@ fn each_rule_names_field_and_reason() {
         (json!({"variables": {"A-B": "x"}}), "spec.variables['A-B']", "letters", "Invalid"),
         (json!({"sessionClusterRef": {"name": "c"}, "storage": null}), "spec.sessionClusterRef", "session clusters", "NotSupported"),
         (json!({"restoreFrom": {"nonce": 1}}), "spec.restoreFrom", "exactly one", "Invalid"),
-        (json!({"savepoints": {"schedule": "0 * * * *"}}), "spec.savepoints.schedule", "CronJob", "NotSupported"),
+        (json!({"savepoints": {"schedule": "0 * * * 8"}}), "spec.savepoints.schedule", "day of week '8'", "Invalid"),
         (json!({"savepoints": {"maxAge": "1 day"}}), "spec.savepoints.maxAge", "no duration", "Invalid"),
         (json!({"upgrade": {"readyTimeout": "soon"}}), "spec.upgrade.readyTimeout", "no duration", "Invalid"),
         (json!({"upgrade": {"maxCheckpointAge": "1m"}}), "spec.upgrade.maxCheckpointAge", "LastState", "Invalid"),
