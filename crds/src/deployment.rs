@@ -395,6 +395,9 @@ pub struct StreamingDeploymentStatus {
     /// Tasks of the current revision; 0 when it is stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parallelism: Option<i32>,
+    /// With sessionClusterRef: the pod of the cluster that the job was given to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
     /// Selects the job's pods, for the scale subresource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_selector: Option<String>,

@@ -40,7 +40,7 @@ pub struct SessionClusterSpec {
     /// The pods.
     #[serde(default)]
     pub workers: SessionWorkers,
-    /// Where the jobs' state is kept.
+    /// Where the jobs' state is kept, each in a folder of its own. It cannot be changed while StreamingDeployments use the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
     /// Settings for all jobs, as `SET 'key' = 'value'`.
@@ -50,14 +50,15 @@ pub struct SessionClusterSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub secrets: Vec<String>,
-    /// The SQL gateway (Flink's SQL Gateway REST API).
+    /// The Service for clients. This version serves the REST API of jobs and metrics there, and no interactive SQL yet.
     #[serde(default)]
     pub gateway: Gateway,
     /// What happens to jobs when a change of this spec restarts the pods: SuspendJobs stops them with savepoints and resumes them, Block waits
     /// until none runs.
     #[serde(default)]
     pub on_update: OnUpdate,
-    /// What happens to interactive jobs when the cluster is to restart or go: Block waits for them, Cancel ends them.
+    /// What happens to interactive jobs when the cluster is to restart or go: Block waits for them, Cancel ends them. There are none in this
+    /// version.
     #[serde(default)]
     pub interactive_jobs: InteractiveJobs,
     /// What deletion does while StreamingDeployments use the cluster: Block waits until they are gone, Cascade deletes them.
@@ -73,7 +74,7 @@ pub struct SessionClusterSpec {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SessionWorkers {
-    /// How many pods.
+    /// How many pods. A job is on one of them; more than one need a storage that all can write.
     #[schemars(range(min = 1, max = 1000))]
     pub replicas: i32,
     /// Tasks that a pod runs at once.
@@ -94,7 +95,7 @@ impl Default for SessionWorkers {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Gateway {
-    /// Whether interactive clients are served.
+    /// Whether there is the Service `<name>-rest`.
     pub enabled: bool,
     /// Port of the Service `<name>-rest`.
     #[schemars(range(min = 1, max = 65535))]
@@ -154,9 +155,26 @@ pub struct SessionClusterStatus {
     /// Jobs that run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<JobCounts>,
+    /// The image that the pods are made of. If the spec names none it stays so: an operator upgrade restarts no job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Pods have to be restarted, and jobs go to sleep for it, or are waited for, as `onUpdate` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update: Option<SessionUpdate>,
     /// Where the gateway is, inside the cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+}
+
+/// A restart of pods that jobs stand in the way of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SessionUpdate {
+    /// Jobs are suspended for it, and resumed when the pods are new.
+    pub suspends_jobs: bool,
+    /// What the pods are to be made of.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub template: String,
 }
 
 /// Pods of a cluster.

@@ -8,5 +8,3 @@ pub const STORAGE_SCHEMES: &[&str] = &["file", "s3"];
 pub const MOST_TASKS: u32 = 64;
 /// `execution.checkpointing.timeout`.
 pub const CHECKPOINT_TIMEOUT: bool = false;
-/// StreamingDeployments on a SessionCluster.
-pub const SESSION_CLUSTERS: bool = false;

@@ -20,7 +20,9 @@ pub struct Context {
     pub metrics: Metrics,
     pub clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     /// Which deployments read a ConfigMap, by (namespace, name): a changed ConfigMap is a changed spec.
-    pub config_maps: Mutex<BTreeMap<(String, String), BTreeSet<String>>>,
+    config_maps: References,
+    /// Which deployments run on a SessionCluster, by (namespace, name).
+    clusters: References,
     /// What the API server has against the next step of a deployment, by (namespace, name): reason and text for its conditions.
     refusals: Mutex<BTreeMap<(String, String), (String, String)>>,
 }
@@ -35,6 +37,7 @@ impl Context {
             metrics: Metrics::default(),
             clock: Box::new(Timestamp::now),
             config_maps: Mutex::default(),
+            clusters: Mutex::default(),
             refusals: Mutex::default(),
         }
     }
@@ -47,16 +50,23 @@ impl Context {
 
     /// Remembers that a deployment reads a ConfigMap; `None`: it reads none.
     pub fn reads_config_map(&self, namespace: &str, deployment: &str, config_map: Option<&str>) {
-        let mut index = self.config_maps.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for ((ns, name), readers) in index.iter_mut() {
-            if ns == namespace && Some(name.as_str()) != config_map {
-                readers.remove(deployment);
-            }
-        }
-        if let Some(name) = config_map {
-            index.entry((namespace.into(), name.into())).or_default().insert(deployment.into());
-        }
-        index.retain(|_, readers| !readers.is_empty());
+        refer(&self.config_maps, namespace, deployment, config_map);
+    }
+
+    /// Remembers that a deployment runs on a SessionCluster; `None`: on none.
+    pub fn uses_cluster(&self, namespace: &str, deployment: &str, cluster: Option<&str>) {
+        refer(&self.clusters, namespace, deployment, cluster);
+    }
+
+    /// Deployments that run on a SessionCluster.
+    pub fn users(&self, namespace: &str, cluster: &str) -> Vec<String> {
+        referrers(&self.clusters, namespace, cluster)
+    }
+
+    /// The SessionCluster that a deployment runs on.
+    pub fn cluster_of(&self, namespace: &str, deployment: &str) -> Option<String> {
+        let index = self.clusters.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        index.iter().find(|((ns, _), users)| ns == namespace && users.contains(deployment)).map(|((_, name), _)| name.clone())
     }
 
     /// What was refused when this deployment was looked at last.
@@ -77,7 +87,27 @@ impl Context {
 
     /// Deployments that read a ConfigMap.
     pub fn readers(&self, namespace: &str, config_map: &str) -> Vec<String> {
-        let index = self.config_maps.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        index.get(&(namespace.to_owned(), config_map.to_owned())).map(|r| r.iter().cloned().collect()).unwrap_or_default()
+        referrers(&self.config_maps, namespace, config_map)
     }
+}
+
+type References = Mutex<BTreeMap<(String, String), BTreeSet<String>>>;
+
+/// A deployment refers to this object and no other of its kind.
+fn refer(index: &References, namespace: &str, deployment: &str, object: Option<&str>) {
+    let mut index = index.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    for ((ns, name), readers) in index.iter_mut() {
+        if ns == namespace && Some(name.as_str()) != object {
+            readers.remove(deployment);
+        }
+    }
+    if let Some(name) = object {
+        index.entry((namespace.into(), name.into())).or_default().insert(deployment.into());
+    }
+    index.retain(|_, readers| !readers.is_empty());
+}
+
+fn referrers(index: &References, namespace: &str, object: &str) -> Vec<String> {
+    let index = index.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    index.get(&(namespace.to_owned(), object.to_owned())).map(|r| r.iter().cloned().collect()).unwrap_or_default()
 }

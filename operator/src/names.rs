@@ -27,6 +27,14 @@ pub const DEPLOYMENT_LABEL: &str = "sluice.dev/deployment";
 pub const SAVEPOINT_LABEL: &str = "sluice.dev/savepoint";
 /// On children: `r3`.
 pub const REVISION_LABEL: &str = "sluice.dev/revision";
+/// On children of a SessionCluster: its name.
+pub const SESSION_LABEL: &str = "sluice.dev/session-cluster";
+/// On the StatefulSet of a SessionCluster: hash of its storage.
+pub const STORAGE_ANNOTATION: &str = "sluice.dev/storage-hash";
+/// On pods of a SessionCluster: hash of what they are made of.
+pub const TEMPLATE_ANNOTATION: &str = "sluice.dev/template-hash";
+/// On jobs of a session: the uid of their StreamingDeployment.
+pub const UID_ANNOTATION: &str = "sluice.dev/uid";
 /// On ControllerRevisions: hash of the content.
 pub const CONTENT_LABEL: &str = "sluice.dev/content-hash";
 /// On pods: `job`, `preflight` or `savepoint-deletion`.
@@ -65,6 +73,34 @@ pub fn rest_service(name: &str) -> String {
 /// ServiceAccount and PodDisruptionBudget.
 pub fn job(name: &str) -> String {
     format!("{name}-job")
+}
+
+/// StatefulSet, ServiceAccount and PodDisruptionBudget of a SessionCluster.
+pub fn session(cluster: &str) -> String {
+    format!("{cluster}-session")
+}
+
+/// The headless Service that gives each pod of a SessionCluster a name.
+pub fn workers(cluster: &str) -> String {
+    format!("{cluster}-workers")
+}
+
+/// A job of a session, below a pod's `host:port`.
+pub fn session_job(host: &str, job: &str) -> String {
+    format!("{host}/api/v1/jobs/{job}")
+}
+
+/// Labels of everything that belongs to a SessionCluster.
+pub fn session_labels(cluster: &str) -> BTreeMap<String, String> {
+    let mut labels = labels(cluster);
+    labels.remove(DEPLOYMENT_LABEL);
+    labels.insert(SESSION_LABEL.into(), cluster.into());
+    labels
+}
+
+/// Selects all children of a SessionCluster.
+pub fn session_selector(cluster: &str) -> String {
+    format!("{SESSION_LABEL}={cluster},{MANAGED_BY_LABEL}={FIELD_MANAGER}")
 }
 
 /// The Savepoint that an operation takes of a revision: `name-r3-upgrade`. `started` (seconds) keeps those of one revision apart.
@@ -125,4 +161,9 @@ pub fn selector(name: &str) -> String {
 /// The revision's number in `r3`.
 pub fn revision_number(labels: Option<&BTreeMap<String, String>>) -> Option<i64> {
     labels?.get(REVISION_LABEL)?.strip_prefix('r')?.parse().ok()
+}
+
+/// `host:port` of a pod's REST API.
+pub fn address(ip: &str) -> String {
+    if ip.contains(':') { format!("[{ip}]:{REST_PORT}") } else { format!("{ip}:{REST_PORT}") }
 }

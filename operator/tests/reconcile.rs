@@ -1,12 +1,13 @@
 //! Whole reconciles against an API server in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[allow(dead_code)]
 mod world;
 
 use serde_json::{Value, json};
 use sluice_crds::{JobState, Phase, SavepointPhase};
 use sluice_operator::runtime_api::RuntimeState;
-use world::{NS, World, key, spec};
+use world::{NS, World, in_a_session, key, on_cluster, shared, spec};
 
 fn with(mut spec: Value, path: &str, value: Value) -> Value {
     *spec.pointer_mut(path).expect(path) = value;
@@ -393,16 +394,19 @@ async fn savepoints_by_hand_and_restoring_from_them() {
 fn outcome(world: &World) -> Value {
     let status = world.status("job");
     let starts = world.starts.lock().unwrap();
-    let sets: Vec<&str> = starts.iter().map(|s| s.0.as_str()).collect();
-    let restored: Vec<bool> = starts.iter().map(|s| s.1.contains("--restore-from")).collect();
+    let submitted = world.submitted();
+    let sets: Vec<&str> = starts.iter().map(|s| s.0.as_str()).chain(submitted.iter().map(|s| s.0.as_str())).collect();
+    let restored: Vec<bool> =
+        starts.iter().map(|s| s.1.contains("--restore-from")).chain(submitted.iter().map(|s| s.1.is_some())).collect();
     json!({"revision": status.revision, "phase": status.phase, "starts": sets, "restored": restored, "sets": world.names("statefulsets"),
         "savepoints": world.savepoints().iter().map(|s| s.status.as_ref().map(|s| s.phase)).collect::<Vec<_>>(),
         "revisions": world.names("controllerrevisions"), "configMaps": world.names("configmaps"), "jobs": world.names("jobs")})
 }
 
 /// Plays create, then an edit, with an operator that dies after the n-th write, and after each n-th again until all is done.
-async fn play(edit: &str, dies_after: Option<usize>) -> (Value, usize) {
+async fn play(spec: fn(&str) -> Value, edit: &str, dies_after: Option<usize>) -> (Value, usize) {
     let mut world = World::new();
+    world.apply_cluster("shared", &shared());
     world.apply("job", &spec("INSERT INTO a SELECT 1"));
     let mut edited = false;
     let mut quiet = 0;
@@ -431,12 +435,14 @@ async fn play(edit: &str, dies_after: Option<usize>) -> (Value, usize) {
 
 #[tokio::test]
 async fn an_operator_that_dies_after_any_write_goes_on_correctly() {
-    for edit in ["INSERT INTO a SELECT 2", "INSERT INTO a SELECT CRASH", "INSERT INTO a SELECT BROKEN"] {
-        let (expected, writes) = play(edit, None).await;
-        assert!(writes > 10, "{writes}");
-        for dies_after in 1..=writes {
-            let (found, _) = play(edit, Some(dies_after)).await;
-            assert_eq!(found, expected, "{edit}: the operator dies after each {dies_after} writes");
+    for place in [spec, on_cluster] {
+        for edit in ["INSERT INTO a SELECT 2", "INSERT INTO a SELECT CRASH", "INSERT INTO a SELECT BROKEN"] {
+            let (expected, writes) = play(place, edit, None).await;
+            assert!(writes > 10, "{writes}");
+            for dies_after in 1..=writes {
+                let (found, _) = play(place, edit, Some(dies_after)).await;
+                assert_eq!(found, expected, "{edit}: the operator dies after each {dies_after} writes");
+            }
         }
     }
 }
@@ -500,12 +506,18 @@ async fn rights_are_those_that_are_used() {
         for _ in 0..4 {
             world.turn("job").await.unwrap();
         }
-        world.api.store().put(&key("sessionclusters", "c"), json!({"spec": {}}));
-        sluice_operator::session::reconcile(&world.context, NS, "c").await.unwrap();
         world.api.store().delete(&key("streamingdeployments", "job"));
         world.until("job", "gone", |w| w.deployment("job").is_none()).await;
         used.extend(world.api.store().requests.clone());
     }
+    let world = in_a_session("INSERT INTO a SELECT 1").await;
+    let mut changed = shared();
+    (changed["gateway"], changed["workers"]["slots"], changed["onDelete"]) = (json!({"enabled": false}), json!(4), json!("Cascade"));
+    world.apply_cluster("shared", &changed);
+    world.until("job", "restarted", |w| w.session_cluster("shared")["status"]["slots"]["total"] == 4).await;
+    world.api.store().delete(&key("sessionclusters", "shared"));
+    world.until("job", "gone", |w| w.session_cluster("shared").is_null()).await;
+    used.extend(world.api.store().requests.clone());
     let world = without_a_pod().await;
     used.extend(world.api.store().requests.clone());
     let role: Value = serde_yaml::from_str(include_str!("../../manifests/base/role.yaml")).unwrap();
@@ -519,7 +531,7 @@ async fn rights_are_those_that_are_used() {
     let missing: Vec<_> = used.difference(&granted).collect();
     assert!(missing.is_empty(), "not granted: {missing:?}");
     let idle: Vec<_> = granted.difference(&used).filter(|(verb, r)| verb != "watch" && !r.ends_with("/finalizers")).collect();
-    let apart = [("list", "streamingdeployments"), ("list", "sessionclusters")];
+    let apart = [("list", "sessionclusters")];
     let idle: Vec<_> = idle.into_iter().filter(|(v, r)| !apart.contains(&(v.as_str(), r.as_str()))).collect();
     assert!(idle.is_empty(), "granted for nothing: {idle:?}");
 }

@@ -1,6 +1,7 @@
 //! Savepoints by schedule, their history, and what becomes of their files: whole reconciles against an API server in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[allow(dead_code)]
 mod world;
 
 use std::collections::BTreeSet;

@@ -10,7 +10,9 @@ mod savepoint;
 mod script;
 mod secrets;
 mod server;
+mod session;
 mod task;
+mod tether;
 
 use std::process::ExitCode;
 

@@ -37,6 +37,8 @@ pub async fn act(context: &Context, object: &StreamingDeployment, owner: &Owner,
         Action::DeleteRevision(name) => apply::delete_typed::<ControllerRevision>(context, ns, name).await,
         Action::DeletePod(name) => apply::delete_typed::<Pod>(context, ns, name).await,
         Action::DeleteSavepoint(name) => apply::delete_typed::<Savepoint>(context, ns, name).await,
+        Action::Submit { host, submission } => heard(owner, context.runtime.submit(host, &owner.name, submission).await),
+        Action::Withdraw { host } => heard(owner, context.runtime.withdraw(host, &owner.name).await),
         Action::CreateSavepoint { name, trigger, path, owned, deletion } => {
             let spec = SavepointSpec {
                 deployment_ref: Some(LocalRef::new(&owner.name)),
@@ -50,6 +52,17 @@ pub async fn act(context: &Context, object: &StreamingDeployment, owner: &Owner,
         }
         Action::TakeSavepoint { address, request } => take(context, owner, address, request).await,
         Action::EndSavepoint { name, revision, outcome } => end(context, ns, name, *revision, outcome).await,
+    }
+}
+
+/// A session that does not answer, or has no room any more, is asked again.
+fn heard(owner: &Owner, answer: Result<(), RuntimeError>) -> Result<()> {
+    match answer {
+        Err(error @ (RuntimeError::Unreachable { .. } | RuntimeError::Refused { status: 409 | 503, .. })) => {
+            tracing::warn!(namespace = owner.namespace, name = owner.name, "{error}");
+            Ok(())
+        }
+        other => Ok(other?),
     }
 }
 

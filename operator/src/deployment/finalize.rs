@@ -30,7 +30,7 @@ pub fn decide(plan: &mut Plan) {
     if plan.status.operation.is_none() {
         // A revision that was being stopped or rolled back when the deletion came.
         for workload in input.observed.workloads.iter().filter(|w| w.replicas > 0 || !w.pods.is_empty()) {
-            plan.actions.push(Action::Delete(Kind::StatefulSet, names::revision(&input.owner.name, workload.revision)));
+            plan.displace(workload.revision);
         }
         let claim = names::volume_claim(&input.owner.name);
         if policy.on_delete == OnDelete::DeleteState && input.observed.applied.contains_key(&(Kind::PersistentVolumeClaim, claim.clone())) {

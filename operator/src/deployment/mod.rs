@@ -6,7 +6,8 @@ pub mod decide;
 pub mod duration;
 mod finalize;
 pub mod observe;
-mod refusal;
+pub mod place;
+pub mod refusal;
 mod resolve;
 pub mod revision;
 pub mod schedule;
@@ -36,6 +37,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     let Some(mut object) = read(context, namespace, name).await? else {
         context.metrics.phase(namespace, name, None);
         context.reads_config_map(namespace, name, None);
+        context.uses_cluster(namespace, name, None);
         context.refused(namespace, name, None);
         return Ok(Next::await_change());
     };
@@ -48,9 +50,18 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     let spec = object.spec.clone();
     context.reads_config_map(namespace, name, spec.sql.config_map_key_ref.as_ref().map(|r| r.name.as_str()));
     let sql = resolve::sql(context, namespace, &spec).await?;
-    let valid = validate::validate(name, namespace, &spec, sql.as_deref().map_err(Clone::clone));
+    let reference = spec.session_cluster_ref.as_ref().map(|r| r.name.as_str());
+    context.uses_cluster(namespace, name, reference);
+    let cluster = resolve::cluster(context, namespace, reference).await?;
+    let valid = validate::validate(name, namespace, &spec, sql.as_deref().map_err(Clone::clone), cluster.as_ref());
+    // Its pods may be there although it is not any more.
+    let cluster = reference.map(|name| match &cluster {
+        Some(Ok(cluster)) => place::Cluster::of(cluster),
+        _ => place::Cluster { name: name.to_owned(), ..place::Cluster::default() },
+    });
+    let image = cluster.as_ref().and_then(|c| c.image.clone());
     let old = object.status.clone().unwrap_or_default();
-    let mut observed = match observe::observe(context, &owner, &old).await {
+    let mut observed = match observe::observe(context, &owner, &old, cluster).await {
         Ok(observed) => observed,
         Err(error) => {
             show(context, &object, &old, &old, &error).await;
@@ -69,7 +80,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
         restore_from: spec.restore_from.as_ref(),
         observed: &observed,
         status: &old,
-        default_image: &context.default_image,
+        default_image: image.as_deref().unwrap_or(&context.default_image),
         now: context.now(),
     });
     let phase = decision.status.phase.map(|p| format!("{p:?}"));

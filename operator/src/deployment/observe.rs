@@ -13,11 +13,13 @@ use serde::de::DeserializeOwned;
 use sluice_crds::{Savepoint, SavepointPhase, StartedFrom, StreamingDeploymentStatus, TRIGGER_LABEL};
 
 use super::build::{Kind, Owner};
+use super::place::{Cluster, Session};
 use super::revision::Revision;
 use crate::context::Context;
 use crate::error::{Result, What};
 use crate::names;
 use crate::runtime_api::JobInfo;
+use crate::session::workers::workers;
 
 /// Everything that a decision rests on.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,6 +27,8 @@ pub struct Observed {
     pub revisions: Vec<Revision>,
     /// Children that are there, with the hash of what was applied.
     pub applied: BTreeMap<(Kind, String), String>,
+    /// The SessionCluster that runs the job; None: pods of its own.
+    pub session: Option<Session>,
     pub workloads: Vec<Workload>,
     pub preflights: Vec<Preflight>,
     /// Savepoints of this deployment.
@@ -86,6 +90,13 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// Whether it may be over by itself: nobody has to do anything yet.
+    pub fn passes(&self) -> bool {
+        ["ClusterNotReady", "ClusterUpdating", "NotEnoughSlots"].contains(&self.reason.as_str())
+    }
+}
+
 /// A Savepoint object.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObservedSavepoint {
@@ -127,7 +138,7 @@ impl Observed {
 ///
 /// # Errors
 /// If the API server does not answer. A job that does not answer is an observation.
-pub async fn observe(context: &Context, owner: &Owner, status: &StreamingDeploymentStatus) -> Result<Observed> {
+pub async fn observe(context: &Context, owner: &Owner, status: &StreamingDeploymentStatus, cluster: Option<Cluster>) -> Result<Observed> {
     let mut observed = Observed::default();
     let ns = owner.namespace.as_str();
     let stored: Vec<ControllerRevision> = list(context, owner).await?;
@@ -136,6 +147,11 @@ pub async fn observe(context: &Context, owner: &Owner, status: &StreamingDeploym
     let pods: Vec<Pod> = list(context, owner).await?;
     let sets: Vec<StatefulSet> = list(context, owner).await?;
     observed.workloads = sets.iter().filter_map(|set| workload(set, &pods)).collect();
+    if let Some(cluster) = cluster {
+        let session = Session { workers: workers(context, ns, &cluster.name).await?, cluster };
+        observed.workloads = session.workloads(owner, status);
+        observed.session = Some(session);
+    }
     let jobs: Vec<Job> = list(context, owner).await?;
     observed.preflights = jobs.iter().filter_map(|job| preflight(job, &pods)).collect();
     applied(&mut observed, Kind::StatefulSet, &sets);
@@ -157,12 +173,12 @@ pub async fn observe(context: &Context, owner: &Owner, status: &StreamingDeploym
 
 /// Pods that should be there and are not: what the API server had against them is only in the events of who was to make them.
 async fn refusals(context: &Context, owner: &Owner, observed: &mut Observed, pods: &[Pod]) -> Result<()> {
-    for workload in observed.workloads.iter_mut().filter(|w| w.replicas > 0 && w.pods.is_empty()) {
-        workload.refused = refusal(context, owner, &names::revision(&owner.name, workload.revision)).await?;
+    for workload in observed.workloads.iter_mut().filter(|w| w.replicas > 0 && w.pods.is_empty() && w.refused.is_none()) {
+        workload.refused = refusal(context, &owner.namespace, &names::revision(&owner.name, workload.revision)).await?;
     }
     for preflight in observed.preflights.iter_mut().filter(|p| p.outcome.is_none() && p.waits.is_none()) {
         if !pods.iter().any(|pod| is_preflight(pod, preflight.revision)) {
-            let message = refusal(context, owner, &names::preflight(&owner.name, preflight.revision)).await?;
+            let message = refusal(context, &owner.namespace, &names::preflight(&owner.name, preflight.revision)).await?;
             preflight.waits = message.map(|message| Failure { reason: refused_reason(&message).into(), message });
         }
     }
@@ -175,8 +191,11 @@ pub fn refused_reason(message: &str) -> &'static str {
 }
 
 /// The newest event that says why a child could not make its pod.
-async fn refusal(context: &Context, owner: &Owner, child: &str) -> Result<Option<String>> {
-    let api: Api<k8s_openapi::api::core::v1::Event> = Api::namespaced(context.client.clone(), &owner.namespace);
+///
+/// # Errors
+/// If the API server does not answer.
+pub async fn refusal(context: &Context, namespace: &str, child: &str) -> Result<Option<String>> {
+    let api: Api<k8s_openapi::api::core::v1::Event> = Api::namespaced(context.client.clone(), namespace);
     let wanted = ListParams::default().fields(&format!("involvedObject.name={child},reason=FailedCreate"));
     let events = api.list(&wanted).await.what(|| "list events".into())?.items;
     let newest = events.into_iter().max_by_key(|e| e.last_timestamp.clone().or_else(|| e.first_timestamp.clone()));
@@ -218,7 +237,8 @@ fn container(pod: &Pod) -> Option<&ContainerStatus> {
     pod.status.as_ref()?.container_statuses.as_ref()?.iter().find(|c| c.name == names::CONTAINER)
 }
 
-fn pod_view(pod: &Pod) -> PodView {
+/// A pod in short.
+pub fn pod_view(pod: &Pod) -> PodView {
     let status = pod.status.as_ref();
     let container = container(pod);
     let state = container.and_then(|c| c.state.as_ref());
@@ -230,7 +250,7 @@ fn pod_view(pod: &Pod) -> PodView {
     PodView {
         name: pod.metadata.name.clone().unwrap_or_default(),
         uid: pod.metadata.uid.clone().unwrap_or_default(),
-        address: status.and_then(|s| s.pod_ip.clone()).filter(|ip| !ip.is_empty()).map(|ip| address(&ip)),
+        address: status.and_then(|s| s.pod_ip.clone()).filter(|ip| !ip.is_empty()).map(|ip| names::address(&ip)),
         terminating: pod.metadata.deletion_timestamp.is_some(),
         restarts: container.map_or(0, |c| c.restart_count),
         running: state.is_some_and(|s| s.running.is_some()),
@@ -247,12 +267,8 @@ pub fn ended(pod: &Pod) -> Option<Ended> {
     pod_view(pod).ended
 }
 
-fn address(ip: &str) -> String {
-    if ip.contains(':') { format!("[{ip}]:{}", names::REST_PORT) } else { format!("{ip}:{}", names::REST_PORT) }
-}
-
 /// What a process said last: the messages of JSON log lines with level ERROR, or the text.
-fn last_lines(message: Option<&str>) -> String {
+pub fn last_lines(message: Option<&str>) -> String {
     let text = message.unwrap_or_default().trim();
     let mut errors = text.lines().filter_map(|line| {
         let value: serde_json::Value = serde_json::from_str(line).ok()?;

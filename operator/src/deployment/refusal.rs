@@ -1,6 +1,7 @@
 //! Pure: a status that shows what the API server refuses.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use sluice_crds::StreamingDeploymentStatus;
 
 use super::status;
@@ -14,17 +15,22 @@ pub fn with(
     now: Timestamp,
 ) -> StreamingDeploymentStatus {
     let mut new = status.clone();
+    show(&mut new.conditions, &old.conditions, refusal, generation, now);
+    new
+}
+
+/// The same of conditions.
+pub fn show(new: &mut Vec<Condition>, old: &[Condition], refusal: &(String, String), generation: i64, now: Timestamp) {
     for (kind, holds) in [("Ready", false), ("Stalled", true)] {
         let wanted = if holds { "True" } else { "False" };
-        if let Some(before) = old.conditions.iter().find(|c| c.type_ == kind && c.status == wanted) {
-            match new.conditions.iter_mut().find(|c| c.type_ == kind) {
+        if let Some(before) = old.iter().find(|c| c.type_ == kind && c.status == wanted) {
+            match new.iter_mut().find(|c| c.type_ == kind) {
                 Some(condition) => *condition = before.clone(),
-                None => new.conditions.push(before.clone()),
+                None => new.push(before.clone()),
             }
         }
-        status::set(&mut new.conditions, kind, holds, &refusal.0, &refusal.1, generation, now);
+        status::set(new, kind, holds, &refusal.0, &refusal.1, generation, now);
     }
-    new
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use sluice_crds::{RestoreFrom, Savepoint, SavepointPhase, StreamingDeploymentSpec};
+use sluice_crds::{RestoreFrom, Savepoint, SavepointPhase, SessionCluster, StreamingDeploymentSpec};
 
 use super::validate::FieldError;
 use crate::context::Context;
@@ -24,6 +24,21 @@ pub async fn sql(context: &Context, namespace: &str, spec: &StreamingDeploymentS
         .and_then(|d| d.get(&reference.key))
         .cloned()
         .ok_or_else(|| missing(format!("the ConfigMap '{}' has no key '{}'", reference.name, reference.key))))
+}
+
+/// The SessionCluster that a deployment names, or why there is none.
+///
+/// # Errors
+/// If the API server does not answer.
+pub async fn cluster(context: &Context, namespace: &str, name: Option<&str>) -> Result<Option<Result<SessionCluster, FieldError>>> {
+    let Some(name) = name else { return Ok(None) };
+    let api: Api<SessionCluster> = Api::namespaced(context.client.clone(), namespace);
+    let found = api.get_opt(name).await.what(|| format!("read the SessionCluster {name}"))?;
+    Ok(Some(found.ok_or_else(|| FieldError {
+        path: "spec.sessionClusterRef.name".into(),
+        message: format!("there is no SessionCluster '{name}' in this namespace"),
+        reason: "ClusterNotFound",
+    })))
 }
 
 /// The directory of the Savepoint that `restoreFrom` names, or why there is none.

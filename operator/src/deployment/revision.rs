@@ -18,6 +18,9 @@ pub struct Template {
     /// None until it is pinned: an operator with another default image must not make a new revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// The SessionCluster that runs it; its image and storage are taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_cluster: Option<String>,
     pub sql: String,
     pub variables: BTreeMap<String, String>,
     pub config: BTreeMap<String, String>,

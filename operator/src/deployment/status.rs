@@ -49,11 +49,28 @@ pub fn summarise(input: &Input, status: &mut StreamingDeploymentStatus, blocked:
     status.observed_generation = Some(input.generation);
     status.operator_version = Some(env!("CARGO_PKG_VERSION").into());
     status.image = current.and_then(|r| r.template.image.clone()).or(status.image.take());
-    status.worker_selector = Some(format!("{}={},{}=job", names::DEPLOYMENT_LABEL, input.owner.name, names::COMPONENT_LABEL));
+    let session = input.observed.session.as_ref();
+    status.worker_selector = Some(match session {
+        Some(session) => format!("{}={}", names::SESSION_LABEL, session.cluster.name),
+        None => format!("{}={},{}=job", names::DEPLOYMENT_LABEL, input.owner.name, names::COMPONENT_LABEL),
+    });
+    if session.is_some() && current.is_some() {
+        status.image = Some(input.default_image.to_owned());
+    }
     let tasks = current.map_or(0, |r| i32::try_from(r.template.parallelism).unwrap_or(i32::MAX));
     status.parallelism = Some(if status.halted.is_some() || revision.current == 0 { 0 } else { tasks });
     status.endpoint = (revision.current > 0)
-        .then(|| format!("http://{}.{}.svc:{}", names::rest_service(&input.owner.name), input.owner.namespace, names::REST_PORT));
+        .then(|| match (session, &status.worker) {
+            (Some(session), Some(pod)) => {
+                let host = format!("{pod}.{}.{}.svc:{}", names::workers(&session.cluster.name), input.owner.namespace, names::REST_PORT);
+                Some(format!("http://{}", names::session_job(&host, &input.owner.name)))
+            }
+            (Some(_), None) => None,
+            (None, _) => {
+                Some(format!("http://{}.{}.svc:{}", names::rest_service(&input.owner.name), input.owner.namespace, names::REST_PORT))
+            }
+        })
+        .flatten();
     status.job_state = Some(job_state(input, status, pod));
     status.phase = Some(phase(input, status));
     job_facts(input, status, pod);
@@ -91,7 +108,7 @@ fn job_state(input: &Input, status: &StreamingDeploymentStatus, pod: Option<&Pod
     }
     let current = status.revision.unwrap_or_default().current;
     if current == 0 {
-        return if input.valid.policy.suspend { JobState::Suspended } else { JobState::Initializing };
+        return if input.valid.policy.suspend.is_some() { JobState::Suspended } else { JobState::Initializing };
     }
     if let Some(info) = input.observed.info(current) {
         return match info.state {
@@ -138,10 +155,14 @@ fn phase(input: &Input, status: &StreamingDeploymentStatus) -> Phase {
 fn conditions(input: &Input, status: &mut StreamingDeploymentStatus, pod: Option<&PodView>, blocked: Option<&Failure>) {
     let (generation, now) = (input.generation, input.now);
     let mut list = std::mem::take(&mut status.conditions);
-    let (accepted, reason, message) = accepted(input, status, blocked);
+    let short = blocked.filter(|b| b.passes());
+    let (accepted, reason, message) = accepted(input, status, blocked.filter(|b| !b.passes()));
     set(&mut list, "Accepted", accepted, &reason, &message, generation, now);
-    let waits = waits(input, status, pod);
-    let (ready, ready_reason, ready_message) = ready(status, waits.as_deref(), (accepted, &reason, &message));
+    let waits = waits(input, status, pod).or_else(|| short.map(|s| s.message.clone()));
+    let (ready, ready_reason, ready_message) = match short.filter(|_| accepted && status.operation.is_none()) {
+        Some(short) => (false, short.reason.clone(), short.message.clone()),
+        None => ready(status, waits.as_deref(), (accepted, &reason, &message)),
+    };
     set(&mut list, "Ready", ready, &ready_reason, &ready_message, generation, now);
     let (running, running_reason, running_message) = running(status, waits);
     set(&mut list, "Running", running, running_reason, &running_message, generation, now);
@@ -153,7 +174,10 @@ fn conditions(input: &Input, status: &mut StreamingDeploymentStatus, pod: Option
                 operation.message.clone().unwrap_or_else(|| format!("{:?} to revision {}: {step}", operation.kind, operation.revision));
             set(&mut list, "Reconciling", true, &step, &message, generation, now);
         }
-        None => clear(&mut list, "Reconciling"),
+        None => match short {
+            Some(short) => set(&mut list, "Reconciling", true, &short.reason, &short.message, generation, now),
+            None => clear(&mut list, "Reconciling"),
+        },
     }
     let stalled = stalled(status).or_else(|| (!accepted && input.deleting.is_none()).then(|| (reason.clone(), message.clone())));
     match stalled.filter(|_| status.operation.is_none()) {
@@ -218,7 +242,10 @@ fn ready(status: &StreamingDeploymentStatus, waits: Option<&str>, accepted: (boo
     }
     match status.job_state.unwrap_or_default() {
         JobState::Running => (true, "Running".into(), String::new()),
-        JobState::Suspended => (true, "Suspended".into(), "spec.suspend is true".into()),
+        JobState::Suspended => {
+            let why = status.halted.as_ref().map_or("spec.suspend is true", |h| h.message.as_str());
+            (true, "Suspended".into(), why.into())
+        }
         JobState::Finished => (true, "Finished".into(), "the job has done all it had to do".into()),
         JobState::Failed => (false, "Failed".into(), status.halted.as_ref().map(|h| h.message.clone()).unwrap_or_default()),
         JobState::Restarting => (false, "Restarting".into(), status.last_failure.as_ref().map(|f| f.message.clone()).unwrap_or_default()),

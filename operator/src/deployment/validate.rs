@@ -8,9 +8,10 @@ mod fields;
 use std::fmt;
 
 use jiff::SignedDuration;
-use sluice_crds::{DeletionPolicy, OnDelete, StreamingDeploymentSpec, UpgradeMode};
+use sluice_crds::{DeletionPolicy, OnDelete, SessionCluster, StreamingDeploymentSpec, UpgradeMode};
 
 use super::duration;
+use super::place::updates;
 use super::revision::Template;
 use super::schedule::Schedule;
 
@@ -34,7 +35,8 @@ impl fmt::Display for FieldError {
 /// spec has become invalid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    pub suspend: bool,
+    /// Why the job is to be down, if it is.
+    pub suspend: Option<String>,
     pub upgrade: sluice_crds::Upgrade,
     pub savepoint_timeout: SignedDuration,
     pub ready_timeout: SignedDuration,
@@ -60,9 +62,20 @@ pub struct Validated {
 }
 
 /// Judges a spec. `sql` is the resolved text, or why there is none.
-pub fn validate(name: &str, namespace: &str, spec: &StreamingDeploymentSpec, sql: Result<&str, FieldError>) -> Validated {
+/// `cluster`: the one that `sessionClusterRef` names, or why there is none.
+pub fn validate(
+    name: &str,
+    namespace: &str,
+    spec: &StreamingDeploymentSpec,
+    sql: Result<&str, FieldError>,
+    cluster: Option<&Result<SessionCluster, FieldError>>,
+) -> Validated {
     let mut check = fields::Check { spec, errors: vec![] };
-    let policy = check.policy();
+    let mut policy = check.policy();
+    if let Some(Ok(cluster)) = cluster.filter(|c| c.as_ref().is_ok_and(updates)) {
+        let name = cluster.metadata.name.as_deref().unwrap_or_default();
+        policy.suspend.get_or_insert_with(|| format!("the pods of the session cluster '{name}' are restarted"));
+    }
     check.name(name);
     check.references();
     check.parallelism();
@@ -74,23 +87,27 @@ pub fn validate(name: &str, namespace: &str, spec: &StreamingDeploymentSpec, sql
     let text = match sql {
         Ok(text) => {
             secrets = check.sql(text, namespace);
+            check.session(cluster, &secrets);
             text.to_owned()
         }
         Err(error) => {
             check.errors.push(error);
+            check.session(cluster, &secrets);
             String::new()
         }
     };
     let template = if check.errors.is_empty() {
+        let cluster = cluster.and_then(|c| c.as_ref().ok());
         Ok(Template {
+            session_cluster: spec.session_cluster_ref.as_ref().map(|r| r.name.clone()),
             image: spec.image.clone(),
             sql: text,
             variables: spec.variables.clone(),
-            config: settings(spec, &policy),
+            config: settings(spec, cluster, &policy),
             parallelism: spec.parallelism.unwrap_or(1),
             restart_nonce: spec.restart_nonce,
             restore_nonce: spec.restore_from.as_ref().map_or(0, |r| r.nonce),
-            storage: spec.storage.clone(),
+            storage: cluster.map_or_else(|| spec.storage.clone(), |c| c.spec.storage.clone()),
             workers: spec.workers.clone(),
             pod_overrides: spec.pod_overrides.clone(),
             secrets,
@@ -101,10 +118,27 @@ pub fn validate(name: &str, namespace: &str, spec: &StreamingDeploymentSpec, sql
     Validated { policy, template }
 }
 
+/// What is wrong with what a SessionCluster has in common with a StreamingDeployment.
+pub fn shared_rules(name: &str, spec: &StreamingDeploymentSpec) -> Vec<FieldError> {
+    let mut check = fields::Check { spec, errors: vec![] };
+    check.name(name);
+    if spec.storage.is_some() {
+        check.storage();
+    }
+    check.pods();
+    check.config();
+    check.errors
+}
+
 /// The settings of the job: the user's, and those that fields of the spec stand for. The runtime knows durations of one unit only.
-fn settings(spec: &StreamingDeploymentSpec, policy: &Policy) -> std::collections::BTreeMap<String, String> {
+fn settings(
+    spec: &StreamingDeploymentSpec,
+    cluster: Option<&SessionCluster>,
+    policy: &Policy,
+) -> std::collections::BTreeMap<String, String> {
     let millis = |text: &str| format!("{} ms", duration::parse(text).unwrap_or_default().as_millis());
-    let mut settings = spec.config.clone();
+    let mut settings = cluster.map(|c| c.spec.config.clone()).unwrap_or_default();
+    settings.extend(spec.config.clone());
     let mut set = |key: &str, value: String| drop(settings.insert(key.to_owned(), value));
     set("execution.checkpointing.interval", millis(&spec.checkpoints.interval));
     if policy.restart_enabled {

@@ -100,6 +100,12 @@ fn deployment_of<K: ResourceExt>(object: K) -> Option<ObjectRef<Meta<StreamingDe
     Some(ObjectRef::new(name).within(&object.namespace()?))
 }
 
+/// The session cluster that a pod belongs to, by label.
+fn cluster_of<K: ResourceExt>(object: K) -> Option<ObjectRef<Meta<SessionCluster>>> {
+    let name = object.labels().get(names::SESSION_LABEL)?;
+    Some(ObjectRef::new(name).within(&object.namespace()?))
+}
+
 /// Runs all controllers until they are dropped.
 pub async fn run(context: Arc<Context>, scope: &Scope) {
     let client = || context.client.clone();
@@ -109,14 +115,39 @@ pub async fn run(context: Arc<Context>, scope: &Scope) {
         let refs = index.readers(&namespace, &map.name_any()).into_iter();
         refs.map(move |name| ObjectRef::<Meta<StreamingDeployment>>::new(&name).within(&namespace)).collect::<Vec<_>>()
     };
+    let users = context.clone();
+    // A pod of a session cluster is the business of all whose jobs it runs.
+    let of_pod = move |pod: Pod| {
+        let namespace = pod.namespace().unwrap_or_default();
+        let own = pod.labels().get(names::DEPLOYMENT_LABEL).cloned();
+        let shared = pod.labels().get(names::SESSION_LABEL).map(|cluster| users.users(&namespace, cluster));
+        let refs = own.into_iter().chain(shared.unwrap_or_default());
+        refs.map(|name| ObjectRef::<Meta<StreamingDeployment>>::new(&name).within(&namespace)).collect::<Vec<_>>()
+    };
+    let users = context.clone();
+    let of_cluster = move |cluster: Meta<SessionCluster>| {
+        let namespace = cluster.namespace().unwrap_or_default();
+        let names = users.users(&namespace, &cluster.name_any()).into_iter();
+        names.map(|name| ObjectRef::<Meta<StreamingDeployment>>::new(&name).within(&namespace)).collect::<Vec<_>>()
+    };
+    let places = context.clone();
+    let used_by = move |deployment: Meta<StreamingDeployment>| {
+        let namespace = deployment.namespace()?;
+        let cluster = places.cluster_of(&namespace, &deployment.name_any())?;
+        Some(ObjectRef::<Meta<SessionCluster>>::new(&cluster).within(&namespace))
+    };
     let deployments = Controller::new(scope.api::<Meta<StreamingDeployment>>(client()), watcher::Config::default())
         .watches(scope.api::<Meta<StatefulSet>>(client()), children(), deployment_of)
-        .watches(scope.api::<Pod>(client()), children(), deployment_of)
+        .watches(scope.api::<Pod>(client()), children(), of_pod)
+        .watches(scope.api::<Meta<SessionCluster>>(client()), watcher::Config::default(), of_cluster)
         .watches(scope.api::<Job>(client()), children(), deployment_of)
         .watches(scope.api::<Meta<Savepoint>>(client()), watcher::Config::default(), deployment_of)
         .watches(scope.api::<Meta<ConfigMap>>(client()), watcher::Config::default(), readers);
     let savepoints = Controller::new(scope.api::<Meta<Savepoint>>(client()), watcher::Config::default());
-    let clusters = Controller::new(scope.api::<Meta<SessionCluster>>(client()), watcher::Config::default());
+    let clusters = Controller::new(scope.api::<Meta<SessionCluster>>(client()), watcher::Config::default())
+        .watches(scope.api::<Meta<StatefulSet>>(client()), children(), cluster_of)
+        .watches(scope.api::<Pod>(client()), children(), cluster_of)
+        .watches(scope.api::<Meta<StreamingDeployment>>(client()), watcher::Config::default(), used_by);
     tokio::join!(
         drive(deployments, context.clone(), |c, ns, n| Box::pin(crate::deployment::reconcile(c, ns, n))),
         drive(savepoints, context.clone(), |c, ns, n| Box::pin(crate::savepoint::reconcile(c, ns, n))),

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{JobInfo, RuntimeApi, RuntimeError, SavepointInfo, SavepointRequest};
+use super::{JobInfo, RuntimeApi, RuntimeError, SavepointInfo, SavepointRequest, SessionInfo, Submission};
 
 type Body = Full<axum::body::Bytes>;
 
@@ -21,6 +21,8 @@ const MOST_BYTES: usize = 1 << 20;
 const QUESTION: Duration = Duration::from_secs(3);
 /// A savepoint may be answered when it is complete; what takes longer is asked for with `GET /api/v1/job`.
 const SAVEPOINT: Duration = Duration::from_secs(20);
+/// A job that ends writes its last commit; what takes longer is looked for in the list of jobs.
+const WITHDRAWAL: Duration = Duration::from_secs(15);
 
 /// Asks pods directly, by their address.
 pub struct HttpRuntime {
@@ -89,11 +91,35 @@ fn message(text: &str) -> String {
 
 impl RuntimeApi for HttpRuntime {
     fn job<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<JobInfo, RuntimeError>> {
-        self.call(Method::GET, address, "/api/v1/job", None::<&()>, QUESTION).boxed()
+        let path = if address.contains('/') { "" } else { "/api/v1/job" };
+        self.call(Method::GET, address, path, None::<&()>, QUESTION).boxed()
     }
 
     fn savepoint<'a>(&'a self, address: &'a str, request: &'a SavepointRequest) -> BoxFuture<'a, Result<SavepointInfo, RuntimeError>> {
         self.call(Method::POST, address, "/savepoints", Some(request), SAVEPOINT).boxed()
+    }
+
+    fn session<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<SessionInfo, RuntimeError>> {
+        self.call(Method::GET, host, "/api/v1/jobs", None::<&()>, QUESTION).boxed()
+    }
+
+    fn submit<'a>(&'a self, host: &'a str, name: &'a str, submission: &'a Submission) -> BoxFuture<'a, Result<(), RuntimeError>> {
+        async move {
+            let path = format!("/api/v1/jobs/{name}");
+            self.call::<serde_json::Value>(Method::PUT, host, &path, Some(submission), QUESTION).await.map(drop)
+        }
+        .boxed()
+    }
+
+    fn withdraw<'a>(&'a self, host: &'a str, name: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>> {
+        async move {
+            let path = format!("/api/v1/jobs/{name}");
+            match self.call::<serde_json::Value>(Method::DELETE, host, &path, None::<&()>, WITHDRAWAL).await {
+                Err(RuntimeError::Refused { status: 404, .. }) => Ok(()),
+                other => other.map(drop),
+            }
+        }
+        .boxed()
     }
 }
 
@@ -114,6 +140,15 @@ mod tests {
                 "/api/v1/job",
                 get(|| async { Json(json!({"state": "RUNNING", "commits": 3, "lastCommit": "2026-01-01T00:00:00Z", "new": 1})) }),
             )
+            .route("/api/v1/jobs", get(|| async { Json(json!({"slots": {"total": 2, "free": 1}, "jobs": [{"name": "etl", "tasks": 1}]})) }))
+            .route(
+                "/api/v1/jobs/etl",
+                get(|| async { Json(json!({"state": "FINISHED", "process": {"running": true}})) })
+                    .delete(|| async { (http::StatusCode::ACCEPTED, Json(json!({"state": "STOPPING"}))) })
+                    .put(|Json(s): Json<Submission>| async move {
+                        if s.tasks == 2 { Ok(Json(json!({}))) } else { Err((http::StatusCode::CONFLICT, "{\"error\": \"short\"}")) }
+                    }),
+            )
             .route(
                 "/savepoints",
                 post(|Json(r): Json<SavepointRequest>| async move {
@@ -130,6 +165,13 @@ mod tests {
         let api = HttpRuntime::default();
         let job = api.job(&address).await.unwrap();
         assert_eq!((job.state, job.commits), (RuntimeState::Running, 3));
+        let within = crate::names::session_job(&address, "etl");
+        assert_eq!(api.job(&within).await.unwrap().state, RuntimeState::Finished);
+        assert_eq!(api.session(&address).await.unwrap().slots.free, 1);
+        api.submit(&address, "etl", &Submission { tasks: 2, ..Submission::default() }).await.unwrap();
+        assert_eq!(api.submit(&address, "etl", &Submission::default()).await.unwrap_err().to_string(), "the job refused: short (HTTP 409)");
+        api.withdraw(&address, "etl").await.unwrap();
+        api.withdraw(&address, "nobody").await.unwrap();
         let mut request = SavepointRequest { directory: "/s".into(), stop: true, drain: false };
         assert_eq!(api.savepoint(&address, &request).await.unwrap().state, SavepointState::Completed);
         request.stop = false;

@@ -11,15 +11,19 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::runtime::controller::Action as Next;
 use kube::{Api, Resource, ResourceExt};
-use sluice_crds::{DeletionPolicy, Savepoint, SavepointPhase, SavepointStatus, StreamingDeployment, TRIGGER_LABEL};
+use sluice_crds::{
+    DeletionPolicy, Savepoint, SavepointPhase, SavepointStatus, SessionCluster, StreamingDeployment, TRIGGER_LABEL, VolumeClaim,
+};
 
 use crate::context::Context;
+use crate::deployment::build::pod;
 use crate::deployment::decide::Note;
 use crate::deployment::{observe, status};
 use crate::error::{NAMESPACE_ENDS, Result, What};
 use crate::k8s::{apply, events};
 use crate::names;
 use crate::runtime_api::{RuntimeError, SavepointInfo, SavepointState};
+use crate::session::workers::workers;
 use decide::{Input, Target, decide};
 
 /// Brings a Savepoint one step further.
@@ -126,9 +130,23 @@ async fn deletion(context: &Context, namespace: &str, savepoint: &str) -> Result
     Ok(files::Deletion::Failed(said.or_else(|| failed.message.clone()).unwrap_or_else(|| "no reason given".into())))
 }
 
+/// A deployment, with the storage and the settings that it has of its session cluster as its own.
 async fn deployment(context: &Context, namespace: &str, name: &str) -> Result<Option<StreamingDeployment>> {
     let api: Api<StreamingDeployment> = Api::namespaced(context.client.clone(), namespace);
-    api.get_opt(name).await.what(|| format!("read the StreamingDeployment {name}"))
+    let Some(mut deployment) = api.get_opt(name).await.what(|| format!("read the StreamingDeployment {name}"))? else { return Ok(None) };
+    if let Some(reference) = &deployment.spec.session_cluster_ref {
+        let api: Api<SessionCluster> = Api::namespaced(context.client.clone(), namespace);
+        let found = api.get_opt(&reference.name).await.what(|| format!("read the SessionCluster {}", reference.name))?;
+        let Some(cluster) = found else { return Ok(Some(deployment)) };
+        let claim = pod::claim_name(&reference.name, cluster.spec.storage.as_ref());
+        let mut storage = cluster.spec.storage;
+        if let Some(storage) = &mut storage {
+            storage.volume_claim = claim.map(|name| VolumeClaim { existing_claim: Some(name), ..VolumeClaim::default() });
+        }
+        deployment.spec.storage = storage;
+        deployment.spec.config = cluster.spec.config.into_iter().chain(deployment.spec.config).collect();
+    }
+    Ok(Some(deployment))
 }
 
 async fn tell(context: &Context, object: &Savepoint, old: &SavepointStatus, new: &SavepointStatus) {
@@ -149,16 +167,29 @@ async fn find(context: &Context, object: &Savepoint) -> Result<Target> {
     let namespace = object.namespace().unwrap_or_default();
     let Some(deployment) = deployment(context, &namespace, name).await? else { return Ok(Target::Missing) };
     let revision = deployment.status.as_ref().and_then(|s| s.revision).unwrap_or_default().current;
-    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    let selector = format!("{}={name},{}=r{revision},{}=job", names::DEPLOYMENT_LABEL, names::REVISION_LABEL, names::COMPONENT_LABEL);
-    let pods = pods.list(&ListParams::default().labels(&selector)).await.what(|| "list pods".into())?;
-    let ip = pods.items.iter().filter(|p| p.metadata.deletion_timestamp.is_none()).find_map(|p| p.status.as_ref()?.pod_ip.clone());
-    let address = ip.map(|ip| if ip.contains(':') { format!("[{ip}]:{}", names::REST_PORT) } else { format!("{ip}:{}", names::REST_PORT) });
+    let address = match &deployment.spec.session_cluster_ref {
+        None => own_pod(context, &namespace, name, revision).await?,
+        Some(cluster) => {
+            let worker = deployment.status.as_ref().and_then(|s| s.worker.clone()).unwrap_or_default();
+            let workers = workers(context, &namespace, &cluster.name).await?;
+            let host = workers.into_iter().find(|w| w.pod.name == worker).and_then(|w| w.pod.address);
+            host.map(|host| names::session_job(&host, name))
+        }
+    };
     let job = match &address {
         Some(address) => context.runtime.job(address).await.ok().map(Box::new),
         None => None,
     };
     Ok(Target::Deployment { deployment: Box::new(deployment), revision, address, job })
+}
+
+/// Where a deployment's own pod answers.
+async fn own_pod(context: &Context, namespace: &str, name: &str, revision: i64) -> Result<Option<String>> {
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
+    let selector = format!("{}={name},{}=r{revision},{}=job", names::DEPLOYMENT_LABEL, names::REVISION_LABEL, names::COMPONENT_LABEL);
+    let pods = pods.list(&ListParams::default().labels(&selector)).await.what(|| "list pods".into())?;
+    let ip = pods.items.iter().filter(|p| p.metadata.deletion_timestamp.is_none()).find_map(|p| p.status.as_ref()?.pod_ip.clone());
+    Ok(ip.map(|ip| names::address(&ip)))
 }
 
 /// Complete and Failed, as the phase says.

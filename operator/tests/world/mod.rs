@@ -112,9 +112,34 @@ impl World {
         for savepoint in self.names("savepoints") {
             sluice_operator::savepoint::reconcile(&self.context, NS, &savepoint).await.map_err(|e| e.text())?;
         }
+        let mut result = result;
+        for cluster in self.names("sessionclusters") {
+            let reconciled = sluice_operator::session::reconcile(&self.context, NS, &cluster).await;
+            result = result.and(reconciled.map(drop).map_err(|e| e.text()));
+        }
         self.cluster();
         self.pass(1);
         result
+    }
+
+    /// `kubectl apply` of a SessionCluster.
+    pub fn apply_cluster(&self, name: &str, spec: &Value) {
+        let mut store = self.api.store();
+        let key = key("sessionclusters", name);
+        let new = || json!({"apiVersion": "sluice.dev/v1alpha1", "kind": "SessionCluster", "metadata": {}});
+        let mut object = store.objects.get(&key).cloned().unwrap_or_else(new);
+        object["spec"] = spec.clone();
+        store.put(&key, object);
+    }
+
+    pub fn session_cluster(&self, name: &str) -> Value {
+        self.api.store().objects.get(&key("sessionclusters", name)).cloned().unwrap_or_default()
+    }
+
+    /// Revisions that were given to sessions, with the savepoints that they began with.
+    pub fn submitted(&self) -> Vec<(String, Option<String>)> {
+        let submitted = self.runtime.submitted.lock().unwrap();
+        submitted.iter().map(|s| (s.annotations["sluice.dev/revision"].clone(), s.restore_from.clone())).collect()
     }
 
     /// Turns until a condition holds.
@@ -137,6 +162,9 @@ impl World {
         let objects: BTreeMap<Key, Value> = self.api.store().objects.clone();
         for (key, object) in &objects {
             match key.0.as_str() {
+                "statefulsets" if object["metadata"]["labels"]["sluice.dev/session-cluster"].is_string() => {
+                    self.run_session(&key.2, object, &objects);
+                }
                 "statefulsets" => self.run_set(&key.2, object, &objects),
                 "jobs" if !object["status"].is_null() => {}
                 "jobs" if object["metadata"]["labels"]["sluice.dev/savepoint"].is_string() => self.run_deletion(key, object),
@@ -148,13 +176,42 @@ impl World {
         for (pod, object) in pods {
             let owner = object["metadata"]["annotations"]["set"].as_str().unwrap_or_default();
             let set = objects.get(&self::key("statefulsets", owner));
-            let wanted = set.is_some_and(|s| s["spec"]["replicas"] == 1);
+            let ordinal: i64 = pod.2.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or_default();
+            let wanted = set.is_some_and(|s| s["spec"]["replicas"].as_i64() > Some(ordinal));
             if !owner.is_empty() && !wanted {
                 self.runtime.remove(&address(object));
                 self.api.store().remove(pod);
             }
         }
+        let hosts: Vec<String> = self.api.store().objects.iter().filter(|(k, _)| k.0 == "pods").map(|(_, o)| address(o)).collect();
+        self.runtime.hosts().into_iter().filter(|h| !hosts.contains(h)).for_each(|h| self.runtime.remove_session(&h));
         self.one_writer();
+    }
+
+    fn next_ip(&self) -> String {
+        let mut next = self.next_ip.lock().unwrap();
+        *next += 1;
+        format!("10.0.0.{}", *next)
+    }
+
+    /// Pods of a session cluster.
+    fn run_session(&self, set: &str, object: &Value, objects: &BTreeMap<Key, Value>) {
+        for ordinal in 0..object["spec"]["replicas"].as_i64().unwrap() {
+            let pod = format!("{set}-{ordinal}");
+            if objects.contains_key(&key("pods", &pod)) {
+                continue;
+            }
+            let (ip, template) = (self.next_ip(), &object["spec"]["template"]);
+            let args = template["spec"]["containers"][0]["args"].as_array().unwrap();
+            let slots = args.iter().skip_while(|a| **a != "--slots").nth(1).unwrap().as_str().unwrap().parse().unwrap();
+            self.runtime.session(&format!("{ip}:8081"), |session| session.slots = slots);
+            let mut annotations = template["metadata"]["annotations"].clone();
+            annotations["set"] = json!(set);
+            let status = json!({"name": "sluice", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": {"running": {}}});
+            let value = json!({"metadata": {"labels": template["metadata"]["labels"], "annotations": annotations},
+                "status": {"podIP": ip, "containerStatuses": [status], "conditions": [{"type": "Ready", "status": "True"}]}});
+            self.api.store().put(&key("pods", &pod), value);
+        }
     }
 
     /// No two jobs of one deployment run at a time.
@@ -162,9 +219,14 @@ impl World {
         let store = self.api.store();
         let mut running: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (key, pod) in store.objects.iter().filter(|(k, _)| k.0 == "pods") {
-            if pod["metadata"]["annotations"]["set"].is_string() {
+            let labels = &pod["metadata"]["labels"];
+            if pod["metadata"]["annotations"]["set"].is_string() && labels["sluice.dev/deployment"].is_string() {
                 running.entry(pod["metadata"]["labels"]["sluice.dev/deployment"].to_string()).or_default().push(key.2.clone());
             }
+        }
+        for host in self.runtime.hosts() {
+            let names: Vec<String> = self.runtime.session(&host, |s| s.jobs.keys().cloned().collect());
+            names.into_iter().for_each(|name| running.entry(json!(name).to_string()).or_default().push(host.clone()));
         }
         assert!(running.values().all(|pods| pods.len() <= 1), "two jobs at once: {running:?}");
     }
@@ -185,11 +247,7 @@ impl World {
             self.api.store().put(&key("events", set), event);
             return;
         }
-        let ip = {
-            let mut next = self.next_ip.lock().unwrap();
-            *next += 1;
-            format!("10.0.0.{}", *next)
-        };
+        let ip = self.next_ip();
         let template = &object["spec"]["template"];
         let args: Vec<&str> = template["spec"]["containers"][0]["args"].as_array().unwrap().iter().map(|a| a.as_str().unwrap()).collect();
         let crashes = self.sql(set, objects).contains("CRASH");
@@ -252,4 +310,23 @@ fn address(pod: &Value) -> String {
 
 pub fn spec(sql: &str) -> Value {
     json!({"sql": {"inline": sql}, "storage": {"uri": "file:///state", "volumeClaim": {"size": "1Gi"}}})
+}
+
+/// A deployment on the session cluster `shared`.
+pub fn on_cluster(sql: &str) -> Value {
+    json!({"sql": {"inline": sql}, "sessionClusterRef": {"name": "shared"}})
+}
+
+/// The session cluster `shared`.
+pub fn shared() -> Value {
+    json!({"workers": {"slots": 3}, "storage": {"uri": "s3://bucket/state"}})
+}
+
+/// The session cluster `shared` and the job `job` on it.
+pub async fn in_a_session(sql: &str) -> World {
+    let world = World::new();
+    world.apply_cluster("shared", &shared());
+    world.apply("job", &on_cluster(sql));
+    world.until_phase("job", Phase::Running).await;
+    world
 }

@@ -20,7 +20,8 @@ use crate::script::{self, Step};
 
 Exit codes: 0 compatible: all state is used; 3 partial: something starts empty; 2 incompatible: some state cannot be used.")]
 pub struct Args {
-    /// The directory of the savepoint: a path, or s3://bucket/prefix. Or the address of a job that runs: http://host:port.
+    /// The directory of the savepoint: a path, or s3://bucket/prefix. Or the address of a job that runs: http://host:port, in a session
+    /// http://host:port/api/v1/jobs/NAME.
     savepoint: String,
     /// The SQL script that is to go on from it, or YAML with a StreamingDeployment.
     file: PathBuf,
@@ -74,7 +75,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// What a savepoint of a running job would hold.
 fn of_job(address: &str) -> Result<Manifest> {
     let get = || -> Result<Manifest, ureq::Error> {
-        let request = ureq::get(format!("http://{address}/api/v1/state")).config().timeout_global(Some(ANSWER)).build();
+        let path = if address.contains('/') { "state" } else { "api/v1/state" };
+        let request = ureq::get(format!("http://{address}/{path}")).config().timeout_global(Some(ANSWER)).build();
         request.call()?.body_mut().with_config().limit(MOST_BYTES).read_json()
     };
     let begun = Instant::now();

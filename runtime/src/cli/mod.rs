@@ -6,6 +6,7 @@ mod generate;
 mod plan;
 mod run;
 mod savepoint;
+mod session;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -57,6 +58,8 @@ enum Command {
     Savepoint(savepoint::Command),
     /// FlinkDeployments with SQL, and application versions of Aiven for Apache Flink, as StreamingDeployments.
     Convert(convert::Args),
+    /// Run jobs that are submitted over REST, each as a process of its own: what a SessionCluster is made of.
+    Session(session::Args),
     /// Produce example data into Kafka.
     Generate(generate::Args),
     /// Print the version.
@@ -74,6 +77,9 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args).map(|()| ExitCode::SUCCESS),
         Command::Plan(args) => plan::plan(args).map(|()| ExitCode::SUCCESS),
         Command::Convert(args) => convert::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Session(args) => {
+            session::run(args, log_arguments(&cli.log, format), matches!(format, LogFormat::Json)).map(|()| ExitCode::SUCCESS)
+        }
         Command::Generate(args) => generate::run(args).map(|()| ExitCode::SUCCESS),
         Command::Version => print(&format!("sluice {}\n", env!("CARGO_PKG_VERSION"))).map(|()| ExitCode::SUCCESS),
     });
@@ -81,6 +87,12 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => report(&error, format),
     }
+}
+
+/// What gives another `sluice` the same logs.
+fn log_arguments(filter: &str, format: LogFormat) -> Vec<String> {
+    let format = if matches!(format, LogFormat::Json) { "json" } else { "text" };
+    ["--log", filter, "--log-format", format].map(str::to_owned).to_vec()
 }
 
 /// A panic is a defect of ours, but its user gets an error and an exit code like any other (`RUST_BACKTRACE=1` shows where).

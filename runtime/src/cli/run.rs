@@ -20,13 +20,14 @@ use crate::local::Local;
 use crate::savepoint;
 use crate::script::{self, Script, Step};
 use crate::secrets::{self, Secrets};
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::task::clock::SystemClock;
 use crate::task::requests::{Periodic, Requests};
 use crate::task::restart::Strategy;
 use crate::task::stats::Stats;
 use crate::task::status::State;
 use crate::task::{self, Ended, Job, JobOptions};
+use crate::tether;
 
 /// How soon a process that lingers sees that it is to stop.
 const LINGER_POLL: Duration = Duration::from_millis(50);
@@ -76,6 +77,9 @@ pub struct Args {
     /// again that end.
     #[arg(long, requires = "http")]
     linger: bool,
+    /// End with the session server that has started this process, see `sluice session`.
+    #[arg(long, hide = true)]
+    tethered: bool,
     /// Start even if the savepoint or the last commit holds state that no operator of the script takes.
     #[arg(long)]
     allow_non_restored_state: bool,
@@ -107,8 +111,11 @@ pub fn run(args: Args) -> Result<()> {
     let mut secrets = Secrets::default();
     let stats = Arc::new(Stats::default());
     let stop = stop_on_signal(stats.opening())?;
+    if args.tethered {
+        tether::hold(stop.clone(), stats.opening())?;
+    }
     let requests = Arc::new(Requests::default());
-    let server = args.http.map(|address| Server::start(address, stats.clone(), requests.clone())).transpose()?;
+    let server = args.http.map(|address| Server::start(address, server::of_job(stats.clone(), requests.clone()))).transpose()?;
     let local = args.local.then(|| Local::start(&script, stats.clone(), stop.clone())).transpose()?;
     let mut result = Ok(Ended::Finished);
     for step in script.steps {

@@ -3,7 +3,7 @@
 mod job;
 mod metrics;
 
-pub use metrics::resident_bytes;
+pub use metrics::{CONTENT_TYPE as METRICS_TYPE, resident_bytes};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,11 +49,11 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Listens on `address` and answers `/livez`, `/readyz`, `/metrics`, `GET /api/v1/job`, `GET /api/v1/state` and `POST /savepoints`.
+    /// Listens on `address` and answers what the router knows.
     ///
     /// # Errors
     /// If the address cannot be bound.
-    pub fn start(address: SocketAddr, stats: Arc<Stats>, requests: Arc<Requests>) -> Result<Self> {
+    pub fn start(address: SocketAddr, router: Router) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("http").enable_all().build()?;
         let listener = runtime
             .block_on(tokio::net::TcpListener::bind(address))
@@ -61,7 +61,7 @@ impl Server {
         tracing::info!("http on {}", listener.local_addr()?);
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let serving = runtime.spawn(async move {
-            let serve = axum::serve(listener, router(Served { stats, requests })).with_graceful_shutdown(async {
+            let serve = axum::serve(listener, router).with_graceful_shutdown(async {
                 let _ = ended.await;
             });
             if let Err(e) = serve.await {
@@ -72,7 +72,8 @@ impl Server {
     }
 }
 
-fn router(served: Served) -> Router {
+/// What a job answers: `/livez`, `/readyz`, `/metrics`, `GET /api/v1/job`, `GET /api/v1/state` and `POST /savepoints`.
+pub fn of_job(stats: Arc<Stats>, requests: Arc<Requests>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -80,7 +81,7 @@ fn router(served: Served) -> Router {
         .route("/api/v1/job", get(job::job))
         .route("/api/v1/state", get(state))
         .route("/savepoints", post(savepoint))
-        .with_state(served)
+        .with_state(Served { stats, requests })
 }
 
 /// Answers when the savepoint is there: 200 and its directory; 202 to whoever asks for one again that is being taken; 400 for what cannot

@@ -28,6 +28,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("cpu-windowing", &["cpu_agg_stats"]),
     ("cpu-thresholds", &["cpu_alerts"]),
     ("fraud-detection", &["alerts", "dry-run-alerts", "current-rules", "rejected-rules"]),
+    ("large-sales", &["flink.large.sales"]),
+    ("sales-by-user", &["flink.sales.by.user"]),
 ];
 /// Data sets, their topics and records a second.
 const INPUT: &[(&str, &str, &str)] = &[

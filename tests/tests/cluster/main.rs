@@ -13,6 +13,7 @@ mod life;
 mod operator;
 mod refusals;
 mod savepoints;
+mod sessions;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,7 +38,8 @@ type Test = (&'static str, fn(&Lab));
 fn main() {
     let args = Arguments::from_args();
     let together =
-        [examples::TESTS, life::TESTS, changes::TESTS, refusals::TESTS, savepoints::TESTS, faults::TESTS, deletion::TESTS].concat();
+        [examples::TESTS, life::TESTS, changes::TESTS, refusals::TESTS, savepoints::TESTS, sessions::TESTS, faults::TESTS, deletion::TESTS]
+            .concat();
     let alone = operator::TESTS.to_vec();
     let why_not = impossible();
     if let Some(why) = why_not {

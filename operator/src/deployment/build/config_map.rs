@@ -3,24 +3,28 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Child, Kind, Owner};
 use crate::deployment::revision::Revision;
 use crate::names;
 
-pub fn build(owner: &Owner, revision: &Revision) -> Child {
+/// What `sluice run` reads.
+pub fn deployment(owner: &Owner, revision: &Revision) -> Value {
     let template = &revision.template;
     let mut config = template.config.clone();
     config.insert("parallelism.default".into(), template.parallelism.to_string());
     // Only fields that every runtime knows: the image may be older than this operator.
-    let deployment = json!({
+    json!({
         "apiVersion": "sluice.dev/v1alpha1",
         "kind": "StreamingDeployment",
         "metadata": {"name": owner.name, "namespace": owner.namespace},
         "spec": {"sql": {"inline": template.sql}, "variables": template.variables, "config": config},
-    });
-    let text = serde_yaml::to_string(&deployment).unwrap_or_default();
+    })
+}
+
+pub fn build(owner: &Owner, revision: &Revision) -> Child {
+    let text = serde_yaml::to_string(&deployment(owner, revision)).unwrap_or_default();
     Child::new(
         Kind::ConfigMap,
         &ConfigMap {

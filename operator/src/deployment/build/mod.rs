@@ -3,11 +3,12 @@
 mod config_map;
 mod deletion;
 mod disruption_budget;
-mod pod;
+pub mod pod;
 mod preflight;
 mod service;
 mod service_account;
-mod volume_claim;
+mod submission;
+pub mod volume_claim;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub use preflight::DEADLINE as PREFLIGHT_DEADLINE;
 
 use super::revision::{Revision, hash};
 use crate::names;
+use crate::runtime_api::Submission;
 
 /// The StreamingDeployment that children belong to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,9 +37,14 @@ pub struct Owner {
 impl Owner {
     /// Metadata of an owned child: it goes with the StreamingDeployment.
     pub fn metadata(&self, name: String, labels: BTreeMap<String, String>) -> ObjectMeta {
+        self.owned_by::<StreamingDeployment>(name, labels)
+    }
+
+    /// Metadata of a child of another kind of owner.
+    pub fn owned_by<K: Resource<DynamicType = ()>>(&self, name: String, labels: BTreeMap<String, String>) -> ObjectMeta {
         let reference = OwnerReference {
-            api_version: StreamingDeployment::api_version(&()).into_owned(),
-            kind: StreamingDeployment::kind(&()).into_owned(),
+            api_version: K::api_version(&()).into_owned(),
+            kind: K::kind(&()).into_owned(),
             name: self.name.clone(),
             uid: self.uid.clone(),
             controller: Some(true),
@@ -75,7 +82,7 @@ pub struct Child {
 
 impl Child {
     /// Seals an object: its hash is in an annotation, so that one request tells whether it is as it should be.
-    fn new<K: Resource<DynamicType = ()> + Serialize>(kind: Kind, object: &K) -> Self {
+    pub fn new<K: Resource<DynamicType = ()> + Serialize>(kind: Kind, object: &K) -> Self {
         let name = object.meta().name.clone().unwrap_or_default();
         let mut object = serde_json::to_value(object).unwrap_or_default();
         let hash = hash(&object);
@@ -89,8 +96,18 @@ impl Child {
 /// What exists once for a deployment, whichever revision runs.
 pub fn shared(owner: &Owner, revision: &Revision, current: i64) -> Vec<Child> {
     let mut children = vec![service_account::build(owner), service::build(owner, current), disruption_budget::build(owner)];
-    children.extend(volume_claim::build(owner, revision));
+    children.extend(volume_claim::build(owner, revision.template.storage.as_ref(), names::labels(&owner.name)));
     children
+}
+
+/// What a deployment on a session cluster has: pods of its own only for preflights.
+pub fn shared_on_cluster(owner: &Owner) -> Vec<Child> {
+    vec![service_account::build(owner)]
+}
+
+/// The job of a revision as a session cluster takes it.
+pub fn submission(owner: &Owner, revision: &Revision, start: &StartedFrom, options: &WorkloadOptions) -> Submission {
+    submission::build(owner, revision, start, options)
 }
 
 /// SQL and settings of a revision.

@@ -1,5 +1,7 @@
 //! The pod that runs a job or its preflight, within Pod Security "restricted".
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::DeepMerge;
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvFromSource, EnvVar, HTTPGetAction, KeyToPath,
@@ -10,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
-use sluice_crds::{StartedFrom, Storage};
+use sluice_crds::{Resources, StartedFrom, Storage};
 
 use super::Owner;
 use super::volume_claim::quantity;
@@ -27,23 +29,56 @@ pub enum Purpose<'a> {
 }
 
 /// What a preflight checks beside the SQL: that it takes the state of the job that runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckState {
+    /// Its address, as `sluice check` takes it.
+    pub job: String,
     pub allow_non_restored_state: bool,
 }
 
 pub fn template(owner: &Owner, revision: &Revision, purpose: &Purpose) -> PodTemplateSpec {
     let mut labels = names::revision_labels(&owner.name, revision.number);
-    let (component, restart) = match purpose {
-        Purpose::Job { .. } => ("job", "Always"),
-        Purpose::Preflight(_) => ("preflight", "Never"),
-    };
-    labels.insert(names::COMPONENT_LABEL.into(), component.into());
+    let job = matches!(purpose, Purpose::Job { .. });
+    labels.insert(names::COMPONENT_LABEL.into(), if job { "job" } else { "preflight" }.into());
+    let template = &revision.template;
+    pod(&Parts {
+        labels,
+        args: args(owner, template, purpose),
+        serves: job,
+        image: template.image.clone(),
+        service_account: names::job(&owner.name),
+        storage: template.storage.as_ref(),
+        resources: template.workers.as_ref().and_then(|w| w.resources.as_ref()),
+        volumes: volumes(owner, revision, purpose),
+        mounts: mounts(template, purpose),
+        overrides: template.pod_overrides.as_ref(),
+    })
+}
+
+/// What pods of the runtime differ in.
+pub struct Parts<'a> {
+    pub labels: BTreeMap<String, String>,
+    pub args: Vec<String>,
+    /// It listens and stays; else it ends.
+    pub serves: bool,
+    pub image: Option<String>,
+    pub service_account: String,
+    /// Its credentials are given to the process.
+    pub storage: Option<&'a Storage>,
+    pub resources: Option<&'a Resources>,
+    pub volumes: Vec<Volume>,
+    pub mounts: Vec<VolumeMount>,
+    pub overrides: Option<&'a Value>,
+}
+
+/// A pod of the runtime, with what the user lays over it.
+pub fn pod(parts: &Parts) -> PodTemplateSpec {
+    let restart = if parts.serves { "Always" } else { "Never" };
     let spec = PodSpec {
-        containers: vec![container(owner, revision, purpose)],
-        volumes: Some(volumes(owner, revision, purpose)),
+        containers: vec![container(parts)],
+        volumes: Some(parts.volumes.clone()),
         restart_policy: Some(restart.into()),
-        service_account_name: Some(names::job(&owner.name)),
+        service_account_name: Some(parts.service_account.clone()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         termination_grace_period_seconds: Some(30),
@@ -51,12 +86,12 @@ pub fn template(owner: &Owner, revision: &Revision, purpose: &Purpose) -> PodTem
         ..PodSpec::default()
     };
     let mut template =
-        PodTemplateSpec { metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }), spec: Some(spec) };
-    if let Some(Ok(overrides)) = revision.template.pod_overrides.as_ref().map(parse_overrides) {
+        PodTemplateSpec { metadata: Some(ObjectMeta { labels: Some(parts.labels.clone()), ..ObjectMeta::default() }), spec: Some(spec) };
+    if let Some(Ok(overrides)) = parts.overrides.map(parse_overrides) {
         template.merge_from(overrides);
         // Labels that selectors need are the operator's.
-        template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(labels);
-        if let (Purpose::Preflight(_), Some(spec)) = (purpose, &mut template.spec) {
+        template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(parts.labels.clone());
+        if let (false, Some(spec)) = (parts.serves, &mut template.spec) {
             // A Job takes only Never and OnFailure; and a sidecar of the job would keep it from ending.
             spec.restart_policy = Some(restart.into());
             spec.containers.retain(|c| c.name == names::CONTAINER);
@@ -124,19 +159,19 @@ fn unknown(value: &Value, known: &Value) -> Option<String> {
     }
 }
 
-fn container(owner: &Owner, revision: &Revision, purpose: &Purpose) -> Container {
-    let template = &revision.template;
-    let job = matches!(purpose, Purpose::Job { .. });
+fn container(parts: &Parts) -> Container {
+    let serves = parts.serves;
     Container {
         name: names::CONTAINER.into(),
-        image: template.image.clone(),
-        args: Some(args(owner, template, purpose)),
+        image: parts.image.clone(),
+        args: Some(parts.args.clone()),
         env: Some([("SLUICE_LOG", "info"), ("SLUICE_LOG_FORMAT", "json")].map(|(n, v)| env(n, v)).to_vec()),
-        env_from: template.storage.as_ref().and_then(credentials),
-        ports: job.then(|| vec![ContainerPort { name: Some("rest".into()), container_port: names::REST_PORT, ..ContainerPort::default() }]),
-        liveness_probe: job.then(|| Probe { failure_threshold: Some(6), ..probe("/livez", 10) }),
-        readiness_probe: job.then(|| probe("/readyz", 2)),
-        resources: template.workers.as_ref().and_then(|w| w.resources.as_ref()).map(|r| ResourceRequirements {
+        env_from: parts.storage.and_then(credentials),
+        ports: serves
+            .then(|| vec![ContainerPort { name: Some("rest".into()), container_port: names::REST_PORT, ..ContainerPort::default() }]),
+        liveness_probe: serves.then(|| Probe { failure_threshold: Some(6), ..probe("/livez", 10) }),
+        readiness_probe: serves.then(|| probe("/readyz", 2)),
+        resources: parts.resources.map(|r| ResourceRequirements {
             requests: quantities(&r.requests),
             limits: quantities(&r.limits),
             ..ResourceRequirements::default()
@@ -144,7 +179,7 @@ fn container(owner: &Owner, revision: &Revision, purpose: &Purpose) -> Container
         security_context: Some(container_security()),
         // The last lines of the log are what the operator shows when the job fails: it needs no right to read logs.
         termination_message_policy: Some("FallbackToLogsOnError".into()),
-        volume_mounts: Some(mounts(template, purpose)),
+        volume_mounts: Some(parts.mounts.clone()),
         ..Container::default()
     }
 }
@@ -153,7 +188,7 @@ fn env(name: &str, value: &str) -> EnvVar {
     EnvVar { name: name.into(), value: Some(value.into()), value_from: None }
 }
 
-fn quantities(map: &std::collections::BTreeMap<String, IntOrString>) -> Option<std::collections::BTreeMap<String, Quantity>> {
+fn quantities(map: &BTreeMap<String, IntOrString>) -> Option<BTreeMap<String, Quantity>> {
     (!map.is_empty()).then(|| map.iter().map(|(k, v)| (k.clone(), quantity(v))).collect())
 }
 
@@ -172,20 +207,13 @@ fn args(owner: &Owner, template: &Template, purpose: &Purpose) -> Vec<String> {
         Purpose::Job { start, allow_non_restored_state } => (start, allow_non_restored_state),
         Purpose::Preflight(None) => return vec!["plan".into(), file],
         Purpose::Preflight(Some(check)) => {
-            let job = format!("http://{}.{}.svc:{}", names::rest_service(&owner.name), owner.namespace, names::REST_PORT);
             let allow = check.allow_non_restored_state.then(|| "--allow-non-restored-state".to_owned());
-            return ["check".to_owned(), job, file].into_iter().chain(allow).collect();
+            return ["check".to_owned(), check.job.clone(), file].into_iter().chain(allow).collect();
         }
     };
     let mut args = vec!["run".into(), file, "--http".into(), format!("0.0.0.0:{}", names::REST_PORT), "--linger".into()];
-    if let Some(storage) = &template.storage {
-        for (key, value) in [
-            // The same for all starts: commit records in the consumer group are of a pipeline.
-            ("pipeline.name", format!("{}.{}", owner.namespace, owner.name)),
-            ("execution.checkpointing.dir", format!("{}/{}", storage.uri.trim_end_matches('/'), names::state_folder(owner, "checkpoints"))),
-        ] {
-            args.extend(["--set".into(), format!("{key}={value}")]);
-        }
+    for (key, value) in own_settings(owner, template) {
+        args.extend(["--set".into(), format!("{key}={value}")]);
     }
     if let Some(start) = names::start(owner, start.state_id) {
         args.extend(["--start".into(), start]);
@@ -199,6 +227,16 @@ fn args(owner: &Owner, template: &Template, purpose: &Purpose) -> Vec<String> {
     args
 }
 
+/// Settings that are the operator's: what the job's state is called, and where it is.
+pub fn own_settings(owner: &Owner, template: &Template) -> Vec<(&'static str, String)> {
+    let Some(storage) = &template.storage else { return vec![] };
+    vec![
+        // The same for all starts: commit records in the consumer group are of a pipeline.
+        ("pipeline.name", format!("{}.{}", owner.namespace, owner.name)),
+        ("execution.checkpointing.dir", format!("{}/{}", storage.uri.trim_end_matches('/'), names::state_folder(owner, "checkpoints"))),
+    ]
+}
+
 fn volumes(owner: &Owner, revision: &Revision, purpose: &Purpose) -> Vec<Volume> {
     let mut volumes = vec![
         Volume {
@@ -209,20 +247,33 @@ fn volumes(owner: &Owner, revision: &Revision, purpose: &Purpose) -> Vec<Volume>
             }),
             ..Volume::default()
         },
-        // The root file system is read-only.
-        Volume { name: "tmp".into(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() },
+        temporary(),
     ];
     for (secret, keys) in &revision.template.secrets {
         let items = keys.iter().map(|k| KeyToPath { key: k.clone(), path: k.clone(), mode: None }).collect();
-        let source = SecretVolumeSource { secret_name: Some(secret.clone()), items: Some(items), ..SecretVolumeSource::default() };
-        volumes.push(Volume { name: secret_volume(secret), secret: Some(source), ..Volume::default() });
+        volumes.push(secret_files(secret, Some(items)));
     }
     // The preflight does not touch the volume: it may be bound to the old pod's node.
-    if let (Purpose::Job { .. }, Some(claim_name)) = (purpose, claim_name(owner, &revision.template)) {
-        let claim = PersistentVolumeClaimVolumeSource { claim_name, read_only: None };
-        volumes.push(Volume { name: "state".into(), persistent_volume_claim: Some(claim), ..Volume::default() });
+    if let (Purpose::Job { .. }, Some(claim_name)) = (purpose, claim_name(&owner.name, revision.template.storage.as_ref())) {
+        volumes.push(state(claim_name));
     }
     volumes
+}
+
+/// The root file system is read-only.
+pub fn temporary() -> Volume {
+    Volume { name: "tmp".into(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
+}
+
+/// Keys of a Secret as files; all, if none are named.
+pub fn secret_files(secret: &str, items: Option<Vec<KeyToPath>>) -> Volume {
+    let source = SecretVolumeSource { secret_name: Some(secret.to_owned()), items, ..SecretVolumeSource::default() };
+    Volume { name: secret_volume(secret), secret: Some(source), ..Volume::default() }
+}
+
+pub fn state(claim_name: String) -> Volume {
+    let claim = PersistentVolumeClaimVolumeSource { claim_name, read_only: None };
+    Volume { name: "state".into(), persistent_volume_claim: Some(claim), ..Volume::default() }
 }
 
 /// Secrets' names may hold dots, volumes' names may not.
@@ -231,26 +282,27 @@ fn secret_volume(secret: &str) -> String {
     format!("secret-{plain}-{}", &crate::deployment::revision::hash(&Value::String(secret.into()))[..6])
 }
 
-fn claim_name(owner: &Owner, template: &Template) -> Option<String> {
-    let claim = template.storage.as_ref()?.volume_claim.as_ref()?;
-    Some(claim.existing_claim.clone().unwrap_or_else(|| names::volume_claim(&owner.name)))
+/// The claim of a storage of somebody called `owner`.
+pub fn claim_name(owner: &str, storage: Option<&Storage>) -> Option<String> {
+    let claim = storage?.volume_claim.as_ref()?;
+    Some(claim.existing_claim.clone().unwrap_or_else(|| names::volume_claim(owner)))
 }
 
 fn mounts(template: &Template, purpose: &Purpose) -> Vec<VolumeMount> {
-    let mount = |name: &str, path: String, read_only: bool| VolumeMount {
-        name: name.into(),
-        mount_path: path,
-        read_only: read_only.then_some(true),
-        ..VolumeMount::default()
-    };
     let mut mounts = vec![mount("job", names::JOB_FOLDER.into(), true), mount("tmp", "/tmp".into(), false)];
-    for secret in template.secrets.keys() {
-        mounts.push(mount(&secret_volume(secret), format!("{}/{secret}", names::SECRETS_FOLDER), true));
-    }
+    mounts.extend(template.secrets.keys().map(|secret| secret_mount(secret)));
     if let (Purpose::Job { .. }, Some(path)) = (purpose, template.storage.as_ref().and_then(storage_path)) {
         mounts.push(mount("state", path.to_owned(), false));
     }
     mounts
+}
+
+pub fn mount(name: &str, path: String, read_only: bool) -> VolumeMount {
+    VolumeMount { name: name.into(), mount_path: path, read_only: read_only.then_some(true), ..VolumeMount::default() }
+}
+
+pub fn secret_mount(secret: &str) -> VolumeMount {
+    mount(&secret_volume(secret), format!("{}/{secret}", names::SECRETS_FOLDER), true)
 }
 
 /// The folder of a `file://` storage.

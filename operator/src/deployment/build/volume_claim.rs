@@ -6,19 +6,20 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpe
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use sluice_crds::Storage;
+
 use super::{Child, Kind, Owner};
-use crate::deployment::revision::Revision;
 use crate::names;
 
 /// None if the claim is the user's, or if there is no volume.
-pub fn build(owner: &Owner, revision: &Revision) -> Option<Child> {
-    let claim = revision.template.storage.as_ref()?.volume_claim.as_ref()?;
+pub fn build(owner: &Owner, storage: Option<&Storage>, labels: BTreeMap<String, String>) -> Option<Child> {
+    let claim = storage?.volume_claim.as_ref()?;
     let size = claim.size.as_ref()?;
     let requests = BTreeMap::from([("storage".to_owned(), quantity(size))]);
     Some(Child::new(
         Kind::PersistentVolumeClaim,
         &PersistentVolumeClaim {
-            metadata: owner.free_metadata(names::volume_claim(&owner.name), names::labels(&owner.name)),
+            metadata: owner.free_metadata(names::volume_claim(&owner.name), labels),
             spec: Some(PersistentVolumeClaimSpec {
                 access_modes: Some(vec!["ReadWriteOnce".into()]),
                 resources: Some(VolumeResourceRequirements { requests: Some(requests), ..VolumeResourceRequirements::default() }),

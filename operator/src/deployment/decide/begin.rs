@@ -14,7 +14,7 @@ impl Plan<'_> {
         if self.status.operation.is_some() {
             return;
         }
-        let suspend = self.input.valid.policy.suspend;
+        let suspend = self.input.valid.policy.suspend.is_some();
         let revisions = self.revisions();
         let wanted = self.input.wanted_hash();
         let current = self.input.observed.revision(revisions.current).cloned();
@@ -52,7 +52,7 @@ impl Plan<'_> {
             return;
         }
         let outdated = self.input.wanted_hash().is_none_or(|wanted| wanted != operation.hash);
-        if outdated || self.input.valid.policy.suspend {
+        if outdated || self.input.valid.policy.suspend.is_some() {
             self.status.operation = None;
             self.set_target(self.revisions().current);
         }
@@ -114,6 +114,9 @@ impl Plan<'_> {
     fn begin_deploy(&mut self) {
         let Ok(template) = &self.input.valid.template else { return };
         let Some(start) = self.restored_start() else { return };
+        if !self.has_room(template.parallelism) {
+            return;
+        }
         let number = self.next_number();
         // No preflight: there is no job that it would protect, and the job itself says the same a second earlier.
         self.start_operation(OperationType::Deploy, Step::Start, number, template.hash(), Some(start));
@@ -126,6 +129,9 @@ impl Plan<'_> {
             let message = "spec.storage cannot be changed while there is state in it: put it back, or create another StreamingDeployment that \
                            restores from a savepoint of this one";
             self.blocked = Some(Failure { reason: "StorageChanged".into(), message: message.into() });
+            return;
+        }
+        if !self.has_room(template.parallelism) {
             return;
         }
         let restore = template.restore_nonce != current.template.restore_nonce;
@@ -158,10 +164,13 @@ impl Plan<'_> {
         };
         let step = if start.is_none() { Step::Savepoint } else { Step::Stop };
         self.start_operation(OperationType::Suspend, step, current.number, current.hash.clone(), start);
-        self.event(false, "Suspending", "spec.suspend is true");
+        self.event(false, "Suspending", self.input.valid.policy.suspend.clone().unwrap_or_default());
     }
 
     fn begin_resume(&mut self, current: &Revision) {
+        if !self.has_room(current.template.parallelism) {
+            return;
+        }
         let start = self.started_from();
         self.start_operation(OperationType::Resume, Step::Start, current.number, current.hash.clone(), Some(start));
         self.event(false, "Resuming", format!("revision {} is started again", current.number));

@@ -17,7 +17,7 @@ use super::observe::{Failure, Observed, ObservedSavepoint};
 use super::revision::Revision;
 use super::status;
 use super::validate::Validated;
-use crate::runtime_api::SavepointRequest;
+use crate::runtime_api::{SavepointRequest, Submission};
 
 /// What a decision rests on.
 pub struct Input<'a> {
@@ -58,6 +58,15 @@ pub enum Action {
     Delete(Kind, String),
     DeleteRevision(String),
     DeletePod(String),
+    /// Gives the job to a session.
+    Submit {
+        host: String,
+        submission: Box<Submission>,
+    },
+    /// Asks a session to end the job.
+    Withdraw {
+        host: String,
+    },
     /// Makes a Savepoint object. `owned`: it goes with the deployment.
     CreateSavepoint {
         name: String,
@@ -101,6 +110,8 @@ pub struct Decision {
 
 /// Nothing to do but to look after the job.
 const IDLE: SignedDuration = SignedDuration::from_secs(30);
+/// The same of a job that no pod of its own tells of.
+const IDLE_IN_SESSION: SignedDuration = SignedDuration::from_secs(5);
 /// Something is under way that no watch tells: the job's own state.
 const BUSY: SignedDuration = SignedDuration::from_millis(500);
 
@@ -120,6 +131,9 @@ pub fn decide(input: &Input) -> Decision {
         plan.operate();
         if plan.status.operation.is_none() {
             plan.steady();
+        }
+        if input.observed.session.is_some() {
+            plan.requeue = plan.requeue.min(IDLE_IN_SESSION);
         }
     }
     plan.decision()

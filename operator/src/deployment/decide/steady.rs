@@ -22,7 +22,7 @@ impl Plan<'_> {
         self.run(&revision, &start);
         if let Some(pod) = stopped {
             self.event(true, "Restarting", "the job was stopped, but not by this operator's doing; it is started again");
-            self.actions.push(Action::DeletePod(pod));
+            self.replace(current, pod);
         }
         self.prune(current, &start);
         self.scheduled();
@@ -92,7 +92,7 @@ impl Plan<'_> {
             self.actions.push(Action::Delete(Kind::Job, names::preflight(name, preflight.revision)));
         }
         for workload in observed.workloads.iter().filter(|w| w.revision != current) {
-            self.actions.push(Action::Delete(Kind::StatefulSet, names::revision(name, workload.revision)));
+            self.displace(workload.revision);
         }
         let keep = names::revision(name, current);
         for (kind, config_map) in observed.applied.keys().filter(|(kind, _)| *kind == Kind::ConfigMap) {

@@ -53,7 +53,9 @@ impl Plan<'_> {
         let owner = self.input.owner;
         self.apply(build::config_map(owner, &revision));
         let seen = self.input.observed.preflights.iter().find(|p| p.revision == revision.number).cloned();
-        let Some(seen) = seen else { return self.apply(build::preflight(owner, &revision, self.state_to_check(operation))) };
+        let Some(seen) = seen else {
+            return self.apply(build::preflight(owner, &self.for_preflight(&revision), self.state_to_check(operation)));
+        };
         match seen.outcome {
             None => {
                 if let Some(mut failure) = seen.waits.filter(|_| self.step_time(operation) > STUCK) {
@@ -100,7 +102,7 @@ impl Plan<'_> {
         let from = operation.from.unwrap_or_default();
         let runs = self.input.observed.info(from).is_some_and(|i| i.state == RuntimeState::Running);
         let wanted = runs && operation.start.is_none() && upgrade.compatibility_check != CompatibilityCheck::Off;
-        wanted.then_some(CheckState { allow_non_restored_state: upgrade.allow_non_restored_state })
+        wanted.then(|| self.check_state(upgrade.allow_non_restored_state))
     }
 
     /// LastState with a checkpoint that is too old takes a savepoint; a job that has never got so far as to run has none to give.
@@ -267,10 +269,10 @@ impl Plan<'_> {
             match self.revision(from) {
                 Some(revision) => {
                     let options = WorkloadOptions { replicas: 0, allow_non_restored_state: false };
-                    self.apply(build::workload(self.input.owner, &revision, &workload.start, &options));
+                    self.place(&revision, &workload.start, &options);
                 }
                 // Somebody has deleted what it is made of.
-                None => self.actions.push(Action::Delete(build::Kind::StatefulSet, names::revision(&self.input.owner.name, from))),
+                None => self.displace(from),
             }
             if workload.replicas > 0 || !workload.pods.is_empty() {
                 return;
@@ -279,7 +281,8 @@ impl Plan<'_> {
         match operation.kind {
             OperationType::Suspend => {
                 self.status.started_from.clone_from(&operation.start);
-                self.halt("Suspended", "spec.suspend is true");
+                let why = self.input.valid.policy.suspend.clone().unwrap_or_else(|| "it was asked to".into());
+                self.halt("Suspended", &why);
                 self.status.operation = None;
                 self.event(false, "Suspended", "the job has stopped; its state is kept");
             }
@@ -323,24 +326,22 @@ impl Plan<'_> {
     /// All children of the revision that is to run.
     pub fn run(&mut self, revision: &Revision, start: &StartedFrom) {
         let owner = self.input.owner;
-        for child in build::shared(owner, revision, revision.number) {
-            self.apply(child);
-        }
+        self.share(revision);
         self.apply(build::config_map(owner, revision));
         let allow_non_restored_state = self.input.valid.policy.upgrade.allow_non_restored_state;
         let options = WorkloadOptions { replicas: i32::from(self.status.halted.is_none()), allow_non_restored_state };
-        self.apply(build::workload(owner, revision, start, &options));
+        self.place(revision, start, &options);
     }
 
     fn stabilize(&mut self, operation: &Operation) {
         let Some(revision) = self.revision(operation.revision) else { return };
-        if self.actions.iter().any(|a| matches!(a, Action::DeletePod(_))) {
+        if self.actions.iter().any(|a| matches!(a, Action::DeletePod(_) | Action::Withdraw { .. })) {
             return;
         }
         if let Some(pod) = self.stopped(operation.revision) {
             let start = self.started_from();
             self.run(&revision, &start);
-            return self.actions.push(Action::DeletePod(pod));
+            return self.replace(operation.revision, pod);
         }
         let start = operation.start.clone().unwrap_or_else(|| self.started_from());
         self.run(&revision, &start);

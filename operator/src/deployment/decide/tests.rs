@@ -37,7 +37,7 @@ fn base_spec() -> Value {
 fn judged(spec: &Value) -> Validated {
     let spec: StreamingDeploymentSpec = serde_json::from_value(spec.clone()).unwrap();
     let sql = spec.sql.inline.clone().unwrap();
-    validate("job", "ns", &spec, Ok(&sql))
+    validate("job", "ns", &spec, Ok(&sql), None)
 }
 
 fn revision(number: i64, spec: &Value) -> Revision {
@@ -183,6 +183,8 @@ fn line(decision: &Decision) -> String {
             Action::CreateSavepoint { trigger, owned, .. } => Some(format!("savepoint:{trigger}:owned={owned}")),
             Action::Delete(kind, name) => Some(format!("delete:{kind:?}:{name}")),
             Action::DeletePod(_) => Some("deletePod".into()),
+            Action::Submit { submission, .. } => Some(format!("submit:{}", submission.annotations["sluice.dev/revision"])),
+            Action::Withdraw { .. } => Some("withdraw".into()),
             Action::DeleteSavepoint(name) => Some(format!("deleteSavepoint:{name}")),
             Action::DeleteRevision(name) => Some(format!("deleteRevision:{name}")),
             Action::AddFinalizer => Some("+finalizer".into()),

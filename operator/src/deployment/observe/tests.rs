@@ -42,7 +42,7 @@ fn pods_in_short() {
         json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no cpu"}]}),
     ));
     assert_eq!(view.waiting.unwrap(), ("Unschedulable".into(), "no cpu".into()));
-    assert_eq!(address("fd00::1"), "[fd00::1]:8081");
+    assert_eq!(names::address("fd00::1"), "[fd00::1]:8081");
 }
 
 #[test]

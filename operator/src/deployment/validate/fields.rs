@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use sluice_crds::{OnDelete, StreamingDeploymentSpec, UpgradeMode};
+use sluice_crds::{OnDelete, SessionCluster, StreamingDeploymentSpec, UpgradeMode};
 
 use super::{FieldError, Policy};
 use crate::capabilities as can;
@@ -82,7 +82,7 @@ impl Check<'_> {
             .as_ref()
             .and_then(|text| Schedule::parse(text).map_err(|message| self.error("spec.savepoints.schedule", message)).ok());
         Policy {
-            suspend: spec.suspend,
+            suspend: spec.suspend.then(|| "spec.suspend is true".to_owned()),
             savepoint_timeout: self.duration("spec.upgrade.savepointTimeout", &upgrade.savepoint_timeout, "10m"),
             ready_timeout: self.duration("spec.upgrade.readyTimeout", &upgrade.ready_timeout, "5m"),
             max_checkpoint_age: self.optional_duration("spec.upgrade.maxCheckpointAge", upgrade.max_checkpoint_age.as_ref()),
@@ -106,15 +106,54 @@ impl Check<'_> {
     }
 
     pub fn references(&mut self) {
-        if self.spec.session_cluster_ref.is_some() && !can::SESSION_CLUSTERS {
-            let message = "this version of the operator runs no jobs on session clusters: remove it, and give spec.storage";
-            self.unsupported("spec.sessionClusterRef", message);
-        }
         if let Some(from) = &self.spec.restore_from {
             let given = [from.savepoint_ref.is_some(), from.path.is_some(), from.empty.is_some()];
             if given.iter().filter(|g| **g).count() != 1 {
                 self.error("spec.restoreFrom", "exactly one of savepointRef, path and empty is needed");
             }
+        }
+    }
+
+    /// What a job on a session cluster takes from there. `secrets`: those that the SQL names.
+    pub fn session(&mut self, cluster: Option<&Result<SessionCluster, FieldError>>, secrets: &BTreeMap<String, Vec<String>>) {
+        let spec = self.spec;
+        let cluster = match cluster {
+            None => return,
+            Some(Err(error)) => return self.errors.push(error.clone()),
+            Some(Ok(cluster)) => cluster,
+        };
+        let name = cluster.metadata.name.as_deref().unwrap_or_default();
+        let own = [
+            ("spec.image", spec.image.is_some()),
+            ("spec.workers", spec.workers.is_some()),
+            ("spec.storage", spec.storage.is_some()),
+            ("spec.podOverrides", spec.pod_overrides.is_some()),
+        ];
+        for (path, given) in own {
+            if given {
+                self.error(path, format!("is that of the session cluster '{name}': remove it, or spec.sessionClusterRef"));
+            }
+        }
+        let slots = u32::try_from(cluster.spec.workers.slots).unwrap_or(1);
+        let tasks = spec.parallelism.unwrap_or(1);
+        if tasks > slots {
+            let message =
+                format!("is {tasks}, and a pod of the session cluster '{name}' has {slots} slots: all tasks of a job run in one pod");
+            self.error("spec.parallelism", message);
+        }
+        if cluster.spec.storage.is_none() && (spec.upgrade.mode != UpgradeMode::Stateless || spec.on_delete == OnDelete::Savepoint) {
+            let message = format!(
+                "the session cluster '{name}' has no spec.storage: upgrades keep state in it (or set spec.upgrade.mode to Stateless)"
+            );
+            self.error("spec.sessionClusterRef", message);
+        }
+        if spec.on_delete == OnDelete::DeleteState {
+            let message = "this version deletes volumes only, and the volume is the session cluster's: use RetainState";
+            self.unsupported("spec.onDelete", message);
+        }
+        for secret in secrets.keys().filter(|s| !cluster.spec.secrets.contains(s)) {
+            let path = if spec.sql.inline.is_some() { "spec.sql.inline" } else { "spec.sql.configMapKeyRef" };
+            self.error(path, format!("the Secret '{secret}' is not in spec.secrets of the session cluster '{name}'"));
         }
     }
 

@@ -16,7 +16,7 @@ fn judge(extra: &Value) -> Validated {
     }
     let spec: StreamingDeploymentSpec = serde_json::from_value(spec).unwrap();
     let sql = spec.sql.inline.clone().unwrap_or_default();
-    validate("job", "ns", &spec, Ok(&sql))
+    validate("job", "ns", &spec, Ok(&sql), None)
 }
 
 #[test]
@@ -79,7 +79,6 @@ fn each_rule_names_field_and_reason() {
         (json!({"podOverrides": {"spec": {"nodeSelectors": {}}}}), "spec.podOverrides", "no field 'spec.nodeSelectors'", "Invalid"),
         (json!({"config": {"pipeline.name": "x"}}), "spec.config['pipeline.name']", "operator names", "Invalid"),
         (json!({"variables": {"A-B": "x"}}), "spec.variables['A-B']", "letters", "Invalid"),
-        (json!({"sessionClusterRef": {"name": "c"}, "storage": null}), "spec.sessionClusterRef", "session clusters", "NotSupported"),
         (json!({"restoreFrom": {"nonce": 1}}), "spec.restoreFrom", "exactly one", "Invalid"),
         (json!({"savepoints": {"schedule": "0 * * * 8"}}), "spec.savepoints.schedule", "day of week '8'", "Invalid"),
         (json!({"savepoints": {"maxAge": "1 day"}}), "spec.savepoints.maxAge", "no duration", "Invalid"),
@@ -101,7 +100,7 @@ fn each_rule_names_field_and_reason() {
 fn all_mistakes_are_told_at_once_and_the_policy_is_there() {
     let judged = judge(&json!({"parallelism": 0, "upgrade": {"readyTimeout": "?"}, "suspend": true}));
     assert_eq!(judged.template.unwrap_err().len(), 2);
-    assert!(judged.policy.suspend);
+    assert!(judged.policy.suspend.is_some());
     assert_eq!(judged.policy.ready_timeout.as_secs(), 300, "the default stands in");
 }
 
@@ -110,6 +109,48 @@ fn sql_that_could_not_be_read_is_an_error() {
     let spec: StreamingDeploymentSpec =
         serde_json::from_value(json!({"sql": {"configMapKeyRef": {"name": "a", "key": "b"}}, "upgrade": {"mode": "Stateless"}})).unwrap();
     let error = FieldError { path: "spec.sql.configMapKeyRef".into(), message: "there is no ConfigMap 'a'".into(), reason: "NotFound" };
-    assert_eq!(validate("job", "ns", &spec, Err(error.clone())).template.unwrap_err(), [error]);
-    assert_eq!(validate("a.b", "ns", &spec, Ok("x")).template.unwrap_err()[0].path, "metadata.name");
+    assert_eq!(validate("job", "ns", &spec, Err(error.clone()), None).template.unwrap_err(), [error]);
+    assert_eq!(validate("a.b", "ns", &spec, Ok("x"), None).template.unwrap_err()[0].path, "metadata.name");
+}
+
+#[test]
+fn what_a_session_cluster_gives_and_asks() {
+    let cluster = |spec: Value, status: Value| -> SessionCluster {
+        serde_json::from_value(json!({"metadata": {"name": "c"}, "spec": spec, "status": status})).unwrap()
+    };
+    let stored = || json!({"storage": {"uri": "s3://a/b"}, "secrets": ["kafka"], "config": {"x": "cluster", "y": "cluster"}});
+    let deployment = |extra: Value| {
+        let sql = "INSERT INTO a SELECT '{{secret:kafka/password}}'";
+        let mut spec = json!({"sql": {"inline": sql}, "sessionClusterRef": {"name": "c"}, "config": {"x": "own"}});
+        spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        serde_json::from_value::<StreamingDeploymentSpec>(spec).unwrap()
+    };
+    let judge = |spec: &StreamingDeploymentSpec, cluster: SessionCluster| {
+        let sql = spec.sql.inline.clone().unwrap();
+        validate("job", "ns", spec, Ok(&sql), Some(&Ok(cluster)))
+    };
+    let valid = judge(&deployment(json!({"parallelism": 2})), cluster(stored(), json!({})));
+    let template = valid.template.unwrap();
+    assert_eq!((template.storage.unwrap().uri.as_str(), template.session_cluster.as_deref()), ("s3://a/b", Some("c")));
+    assert_eq!((template.config["x"].as_str(), template.config["y"].as_str()), ("own", "cluster"));
+    assert_eq!(valid.policy.suspend, None);
+    let restarts = judge(&deployment(json!({})), cluster(stored(), json!({"update": {"suspendsJobs": true}})));
+    assert!(restarts.policy.suspend.unwrap().contains("session cluster 'c'"));
+    let waits = judge(&deployment(json!({})), cluster(stored(), json!({"update": {"suspendsJobs": false}})));
+    assert_eq!(waits.policy.suspend, None);
+    let volume = json!({"uri": "file:///s", "volumeClaim": {"size": "1Gi"}});
+    for (what, extra, on, path, words) in [
+        ("slots", json!({"parallelism": 3}), stored(), "spec.parallelism", "has 2 slots"),
+        ("image", json!({"image": "x"}), stored(), "spec.image", "session cluster 'c'"),
+        ("storage", json!({"storage": volume}), stored(), "spec.storage", "session cluster 'c'"),
+        ("no storage", json!({}), json!({"secrets": ["kafka"]}), "spec.sessionClusterRef", "has no spec.storage"),
+        ("no secret", json!({}), json!({"storage": {"uri": "s3://a/b"}}), "spec.sql.inline", "'kafka' is not in spec.secrets"),
+        ("volumes", json!({"onDelete": "DeleteState"}), stored(), "spec.onDelete", "RetainState"),
+    ] {
+        let errors = judge(&deployment(extra), cluster(on, json!({}))).template.unwrap_err();
+        assert!(errors.len() == 1 && errors[0].path == path && errors[0].message.contains(words), "{what}: {errors:?}");
+    }
+    let missing = FieldError { path: "spec.sessionClusterRef.name".into(), message: "no".into(), reason: "ClusterNotFound" };
+    let judged = validate("job", "ns", &deployment(json!({})), Ok("x"), Some(&Err(missing.clone())));
+    assert_eq!(judged.template.unwrap_err(), [missing]);
 }

@@ -139,7 +139,7 @@ fn a_preflight_asks_the_job_that_runs() {
     let revision = revision(json!({}));
     let args = |check| template(&owner(), &revision, &Purpose::Preflight(check)).spec.unwrap().containers[0].args.clone().unwrap();
     assert_eq!(args(None), ["plan", "/etc/sluice/job/deployment.yaml"]);
-    let check = args(Some(CheckState { allow_non_restored_state: true }));
+    let check = args(Some(CheckState { job: "http://job-rest.ns.svc:8081".into(), allow_non_restored_state: true }));
     let job = format!("http://{}-rest.{}.svc:8081", owner().name, owner().namespace);
     assert_eq!(check, ["check", &job, "/etc/sluice/job/deployment.yaml", "--allow-non-restored-state"]);
 }
