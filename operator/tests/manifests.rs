@@ -84,7 +84,7 @@ fn the_operator_is_restricted() {
 
 #[test]
 fn kustomizations_name_files_that_are_there() {
-    for file in ["crds", "base", "overlays/namespaced"] {
+    for file in ["crds", "base", "overlays/namespaced", "jobs"] {
         for resource in resources(&format!("{file}/kustomization.yaml")) {
             assert!(folder().join(file).join(&resource).exists(), "{file}: {resource}");
         }

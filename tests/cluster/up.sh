@@ -44,7 +44,11 @@ for program in pause coredns; do
 done
 
 # The node: its eth0 is a bridge, one of whose ports leads to the machine.
-setsid unshare --mount --net --pid --fork "$here/node.sh" > "$run/init.log" 2>&1 < /dev/null &
+(
+  # It outlives its caller: no lock or pipe of his may stay open in it.
+  for fd in /proc/self/fd/*; do fd=${fd##*/}; [ "$fd" -le 2 ] || eval "exec $fd>&-"; done
+  exec setsid unshare --mount --net --pid --fork "$here/node.sh" > "$run/init.log" 2>&1 < /dev/null
+) &
 until [ -s "$run/init.pid" ]; do
   kill -0 $! 2> /dev/null || { cat "$run/init.log" >&2; exit 1; }
   sleep 0.02

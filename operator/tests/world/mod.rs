@@ -214,13 +214,14 @@ impl World {
         }
     }
 
-    /// No two jobs of one deployment run at a time.
+    /// No two jobs of one deployment run at a time, but for those that have stopped for good.
     fn one_writer(&self) {
         let store = self.api.store();
+        let stopped = |pod: &Value| self.runtime.with(&address(pod), |job| job.info.state == RuntimeState::Stopped);
         let mut running: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (key, pod) in store.objects.iter().filter(|(k, _)| k.0 == "pods") {
             let labels = &pod["metadata"]["labels"];
-            if pod["metadata"]["annotations"]["set"].is_string() && labels["sluice.dev/deployment"].is_string() {
+            if pod["metadata"]["annotations"]["set"].is_string() && labels["sluice.dev/deployment"].is_string() && !stopped(pod) {
                 running.entry(pod["metadata"]["labels"]["sluice.dev/deployment"].to_string()).or_default().push(key.2.clone());
             }
         }

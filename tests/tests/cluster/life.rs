@@ -15,6 +15,8 @@ pub const TESTS: &[Test] = &[
     ("life::idle_writes_nothing", idle),
     ("life::suspended_and_resumed", suspended),
     ("life::same_names_in_two_namespaces", two_namespaces),
+    ("life::paused_by_annotation", paused),
+    ("life::pod_overrides", pod_overrides),
 ];
 
 fn applied(lab: &Lab) {
@@ -51,9 +53,18 @@ fn kustomizations(lab: &Lab) {
     };
     assert_eq!(kinds("base"), (3, 1, 1));
     assert_eq!(kinds("overlays/namespaced"), (3, 0, 2));
-    for folder in ["base", "overlays/namespaced"] {
+    for folder in ["base", "overlays/namespaced", "jobs"] {
         let folder = manifests().join(folder);
-        lab.cluster.ok(&["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-k", folder.to_str().unwrap()]);
+        lab.cluster.ok(&[
+            "-n",
+            "default",
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--dry-run=server",
+            "-k",
+            folder.to_str().unwrap(),
+        ]);
     }
 }
 
@@ -114,4 +125,49 @@ fn two_namespaces(lab: &Lab) {
     two.fill(300, 600);
     two.assert_exact(600);
     assert!(holds(&two.space.deployment(NAME), "Running"));
+}
+
+/// While it is paused nothing is done, and the job goes on.
+fn paused(lab: &Lab) {
+    let work = Work::new(lab, "paused");
+    work.start("one", &json!({}));
+    let ns = work.space.name.as_str();
+    lab.cluster.ok(&["-n", ns, "annotate", "sdep/job", "sluice.dev/reconcile=paused"]);
+    let pod = work.space.pod(NAME);
+    work.patch(&json!({"sql": {"inline": work.sql("two")}}));
+    sleep(Duration::from_secs(4));
+    assert_eq!((work.space.pod(NAME), &work.space.deployment(NAME)["status"]["revision"]["target"]), (pod, &json!(1)));
+    work.fill(0, 100);
+    work.assert_exact(100);
+    lab.cluster.ok(&["-n", ns, "annotate", "sdep/job", "sluice.dev/reconcile-"]);
+    work.wait_stable("upgraded", 2);
+    work.fill(100, 200);
+    let rows = work.assert_exact(200);
+    assert!(rows.iter().all(|r| r.tag == if r.v < 100 { "one" } else { "two" }));
+}
+
+/// A label, an environment variable and a sidecar of the user's; the sidecar does not keep preflights from ending.
+fn pod_overrides(lab: &Lab) {
+    let work = Work::new(lab, "overrides");
+    let side = work.topic("side");
+    sluice_tests::topics::create(&lab.kafka, &[(side.clone(), 1)]);
+    let restricted = json!({"allowPrivilegeEscalation": false, "runAsNonRoot": true, "capabilities": {"drop": ["ALL"]}});
+    let sidecar = json!({"name": "sidecar", "image": lab.cluster.image, "securityContext": restricted,
+        "args": ["generate", "cpu", "--topic", side, "--bootstrap-servers", lab.kafka]});
+    let main = json!({"name": "sluice", "env": [{"name": "GIVEN", "value": "by-env"}]});
+    let overrides = json!({"metadata": {"labels": {"team": "blue"}}, "spec": {"containers": [main, sidecar]}});
+    work.space.must_apply(&work.deployment(&work.sql("${GIVEN}"), &json!({"podOverrides": overrides})));
+    work.ready();
+    let pods = work.space.pods(NAME);
+    assert_eq!((pods.len(), &pods[0]["metadata"]["labels"]["team"]), (1, &json!("blue")));
+    assert_eq!(pods[0]["spec"]["containers"].as_array().unwrap().len(), 2);
+    work.fill(0, 100);
+    let rows = work.assert_exact(100);
+    assert!(rows.iter().all(|r| r.tag == "by-env"));
+    work.space.wait(NAME, "what the sidecar writes", DEADLINE, |_| !sluice_tests::topics::some_committed(&lab.kafka, &side, 1).is_empty());
+    work.patch(&json!({"sql": {"inline": work.sql("two ${GIVEN}")}}));
+    work.wait_stable("upgraded", 2);
+    work.fill(100, 200);
+    let rows = work.assert_exact(200);
+    assert!(rows.iter().filter(|r| r.v >= 100).all(|r| r.tag == "two by-env"));
 }

@@ -8,7 +8,7 @@ use sluice_crds::{
 
 use super::{Action, Plan};
 use crate::deployment::build::{self, CheckState, WorkloadOptions, storage_root};
-use crate::deployment::observe::{Failure, PodView};
+use crate::deployment::observe::{Failure, PodView, Workload};
 use crate::deployment::revision::Revision;
 use crate::names;
 use crate::runtime_api::{RuntimeState, SavepointRequest, SavepointState};
@@ -262,19 +262,24 @@ impl Plan<'_> {
         Some(format!("{}/{}/{name}", storage_root(&storage)?, names::state_folder(self.input.owner, "savepoints")))
     }
 
+    /// Scales a revision to nothing.
+    fn scale_down(&mut self, workload: &Workload) {
+        match self.revision(workload.revision) {
+            Some(revision) => {
+                let options = WorkloadOptions { replicas: 0, allow_non_restored_state: false };
+                self.place(&revision, &workload.start, &options);
+            }
+            // Somebody has deleted what it is made of.
+            None => self.displace(workload.revision),
+        }
+    }
+
     /// Scales a revision to nothing and waits until its pods are gone.
     pub fn stop(&mut self, operation: &Operation) {
         let from = operation.from.unwrap_or(operation.revision);
         if let Some(workload) = self.input.observed.workload(from) {
-            match self.revision(from) {
-                Some(revision) => {
-                    let options = WorkloadOptions { replicas: 0, allow_non_restored_state: false };
-                    self.place(&revision, &workload.start, &options);
-                }
-                // Somebody has deleted what it is made of.
-                None => self.displace(from),
-            }
-            if workload.replicas > 0 || !workload.pods.is_empty() {
+            self.scale_down(workload);
+            if (workload.replicas > 0 || !workload.pods.is_empty()) && !self.has_stopped(operation, from) {
                 return;
             }
         }
@@ -299,6 +304,16 @@ impl Plan<'_> {
         }
     }
 
+    /// The job has stopped with the savepoint that the next one goes on from. It writes nothing any more, even if its pod starts again: its pod may
+    /// go while the next one comes, which takes a second or two from the time in which no row is written.
+    fn has_stopped(&self, operation: &Operation, from: i64) -> bool {
+        let savepoint = operation.start.as_ref().and_then(|s| s.path.as_ref()).filter(|_| operation.savepoint.is_some());
+        let info = self.input.observed.info(from).filter(|i| i.state == RuntimeState::Stopped);
+        let taken = info.and_then(|i| i.savepoint.as_ref()).filter(|s| s.state == SavepointState::Completed);
+        let own_pods = self.input.observed.session.is_none();
+        own_pods && operation.kind == OperationType::Upgrade && savepoint.is_some() && savepoint == taken.map(|s| &s.directory)
+    }
+
     pub fn halt(&mut self, reason: &str, message: &str) {
         let hash = self.input.current_hash(&self.status).cloned().unwrap_or_default();
         self.status.halted = Some(Halted { hash, reason: reason.into(), message: message.into() });
@@ -316,6 +331,9 @@ impl Plan<'_> {
         self.status.started_from = Some(start.clone());
         self.status.image.clone_from(&revision.template.image);
         self.status.halted = None;
+        for workload in self.input.observed.workloads.iter().filter(|w| w.revision != revision.number && w.replicas > 0) {
+            self.scale_down(workload);
+        }
         self.run(&revision, &start);
         let placed = self.input.observed.workload(revision.number).is_some_and(|w| w.replicas > 0 && w.start == start);
         if placed {

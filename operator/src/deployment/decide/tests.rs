@@ -69,6 +69,12 @@ fn never_ran(scene: &mut Scene) {
     info(scene).state = RuntimeState::Initializing;
 }
 
+/// The job of revision 1 has stopped with a savepoint.
+fn has_stopped(scene: &mut Scene, path: &str) {
+    let taken = SavepointInfo { directory: path.into(), state: SavepointState::Completed, ..SavepointInfo::default() };
+    (info(scene).state, info(scene).savepoint) = (RuntimeState::Stopped, Some(taken));
+}
+
 impl Scene {
     fn new() -> Self {
         let status = StreamingDeploymentStatus {
@@ -404,6 +410,21 @@ fn phase_by_change_by_observation() {
         (
             "stopped",
             Scene::upgrading(Step::Stop, 5).with(|s| s.observed.workloads = vec![workload(1, 0)]),
+            "Upgrade/Start Upgrading [job-r1=0 job-r2=1]",
+        ),
+        (
+            "stopped for good, pod there",
+            Scene::upgrading(Step::Stop, 5).with(|s| has_stopped(s, "/s")),
+            "Upgrade/Start Upgrading [job-r1=0 job-r2=1]",
+        ),
+        (
+            "stopped with another savepoint",
+            Scene::upgrading(Step::Stop, 5).with(|s| has_stopped(s, "/other")),
+            "Upgrade/Stop Upgrading [job-r1=0]",
+        ),
+        (
+            "starting, and the old one was not scaled down yet",
+            Scene::upgrading(Step::Start, 5).with(|s| s.observed.workloads = vec![workload(1, 1)]),
             "Upgrade/Start Upgrading [job-r1=0 job-r2=1]",
         ),
         ("changed again after the stop", Scene::upgrading(Step::Stop, 5).with(sql("SQL 3")), "Upgrade/Stop Upgrading [job-r1=0]"),
