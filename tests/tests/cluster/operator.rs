@@ -35,7 +35,8 @@ fn downtime(lab: &Lab) {
     let rows = work.assert_exact(load.stop());
     let gap = longest_gap(&rows);
     eprintln!("  three upgrades: the longest time without a row was {gap:.1?} (debug binaries)");
-    assert!(gap < Duration::from_secs(20), "{gap:?}");
+    // It is to be less than 3 s, and is, if nothing else runs on the machine.
+    assert!(gap < Duration::from_secs(10), "{gap:?}");
 }
 
 fn kill_all(cluster: &Cluster) {
