@@ -59,6 +59,8 @@ pub struct PodView {
     pub terminating: bool,
     pub restarts: i32,
     pub running: bool,
+    /// The kubelet's probe of it succeeds.
+    pub ready: bool,
     /// Why it does not run, from the kubelet or the scheduler.
     pub waiting: Option<(String, String)>,
     /// How its last process ended.
@@ -254,6 +256,7 @@ pub fn pod_view(pod: &Pod) -> PodView {
         terminating: pod.metadata.deletion_timestamp.is_some(),
         restarts: container.map_or(0, |c| c.restart_count),
         running: state.is_some_and(|s| s.running.is_some()),
+        ready: container.is_some_and(|c| c.ready),
         waiting: state
             .and_then(|s| s.waiting.as_ref())
             .map(|w| (w.reason.clone().unwrap_or_default(), w.message.clone().unwrap_or_default()))

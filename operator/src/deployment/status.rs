@@ -121,6 +121,8 @@ fn job_state(input: &Input, status: &StreamingDeploymentStatus, pod: Option<&Pod
         };
     }
     match pod {
+        // One answer that did not come in time is no other state, as long as the kubelet gets one.
+        Some(pod) if pod.running && pod.ready && status.job_state == Some(JobState::Running) => JobState::Running,
         Some(pod) if pod.running && pod.restarts == 0 => JobState::Initializing,
         Some(pod) if pod.restarts > 0 || pod.ended.is_some() => JobState::Restarting,
         Some(pod) if pod.running => JobState::Unknown,
@@ -278,7 +280,8 @@ fn checkpoint_health(input: &Input, status: &StreamingDeploymentStatus, list: &m
     }
     let (generation, now) = (input.generation, input.now);
     let most = (input.valid.policy.checkpoint_interval * 3).max(jiff::SignedDuration::from_secs(30));
-    match input.observed.info(current).and_then(|i| i.last_commit) {
+    let Some(info) = input.observed.info(current) else { return };
+    match info.last_commit {
         Some(at) if now.duration_since(at) <= most => set(list, "CheckpointHealthy", true, "Completed", "", generation, now),
         Some(_) => {
             let message = "the last checkpoint is older than three intervals; see the job's log";

@@ -69,8 +69,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 /// How long a job may take to say what its state is,
 const ANSWER: Duration = Duration::from_secs(10);
-/// and for how long it is asked again: its name may not be known yet, or it begins just now.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// and for how long it is asked again: its name may not be known yet, it begins just now, or a busy machine's DNS does not answer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a savepoint of a running job would hold.
 fn of_job(address: &str) -> Result<Manifest> {

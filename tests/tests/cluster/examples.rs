@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sluice_tests::cluster::{Space, condition, holds};
+use sluice_tests::cluster::{Space, holds};
 use sluice_tests::engine::Run;
 use sluice_tests::postgres::{PASSWORD, Postgres};
 use sluice_tests::registry::Registry;
@@ -75,9 +75,9 @@ fn as_they_are(lab: &Lab) {
     };
     let data: Vec<Run> = INPUT.iter().map(generate).collect();
     await_rows(lab, &space, &data);
-    for deployment in deployments() {
-        assert_eq!(condition(&deployment, "Running").0, "True", "{deployment}");
-        assert_eq!(deployment["status"]["restarts"].as_i64().unwrap_or(0), 0, "{deployment}");
+    for (name, _) in EXAMPLES {
+        let object = space.wait(name, "running still", DEADLINE, |d| holds(d, "Running"));
+        assert_eq!(object["status"]["restarts"].as_i64().unwrap_or(0), 0, "{}", explain(&space, name));
     }
 }
 

@@ -55,16 +55,7 @@ fn kustomizations(lab: &Lab) {
     assert_eq!(kinds("overlays/namespaced"), (3, 0, 2));
     for folder in ["base", "overlays/namespaced", "jobs"] {
         let folder = manifests().join(folder);
-        lab.cluster.ok(&[
-            "-n",
-            "default",
-            "apply",
-            "--server-side",
-            "--force-conflicts",
-            "--dry-run=server",
-            "-k",
-            folder.to_str().unwrap(),
-        ]);
+        lab.cluster.ok(&["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-k", folder.to_str().unwrap()]);
     }
 }
 

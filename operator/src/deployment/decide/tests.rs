@@ -489,6 +489,21 @@ fn transition_times_change_with_the_status_only() {
 }
 
 #[test]
+fn a_late_answer_is_no_other_state_as_long_as_the_probe_succeeds() {
+    let first = Scene::new().decide().status;
+    let silent = |ready: bool| {
+        let scene = Scene::new().with(|s| {
+            (s.status, s.observed.job) = (first.clone(), None);
+            s.observed.workloads[0].pods[0].ready = ready;
+        });
+        let status = scene.decide().status;
+        (status.job_state, status.conditions == first.conditions)
+    };
+    assert_eq!(silent(true), (Some(sluice_crds::JobState::Running), true));
+    assert_eq!(silent(false), (Some(sluice_crds::JobState::Initializing), false));
+}
+
+#[test]
 fn the_last_checkpoint_is_refreshed_once_a_minute() {
     let scene = |id: i64, seconds: i64| {
         let old = sluice_crds::LastCheckpoint { id, completed_at: ago(seconds), path: None };
