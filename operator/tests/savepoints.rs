@@ -201,9 +201,9 @@ async fn play(dies_after: Option<usize>) -> (BTreeSet<String>, BTreeSet<String>,
             world.restart_operator();
         }
         quiet = if died || world.api.store().writes.len() != before { 0 } else { quiet + 1 };
-        let settled = quiet > 4;
+        let settled = quiet > 2;
         if settled && !ended {
-            world.pass(10);
+            world.pass(30);
         }
         // Dues are at multiples of the period.
         if settled && !ended && world.now().as_second() / PERIOD == start / PERIOD + 4 && world.now().as_second() % PERIOD > 100 {
