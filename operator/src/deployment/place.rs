@@ -120,6 +120,7 @@ fn workload(owner: &Owner, worker: &Worker, job: &SessionJob) -> Option<Workload
         terminating: job.stopping,
         restarts: process.restarts,
         running: process.running,
+        ready: process.running,
         waiting: process.waiting.as_ref().map(|text| ("CrashLoopBackOff".to_owned(), text.clone())),
         ended: process.ended.as_ref().map(|e| Ended {
             exit_code: e.exit_code,
