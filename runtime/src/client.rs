@@ -3,11 +3,12 @@
 use std::io::{BufWriter, Stdout, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow::array::{Array, ArrayRef, StringArray};
 use indexmap::IndexMap;
 use sluice_batch::types::Field;
-use sluice_batch::{Batch, Error, EvalContext, Expr, Millis, Result, Span, TypeKind};
+use sluice_batch::{Batch, Error, EvalContext, Expr, Result, Span, TypeKind};
 use sluice_format::{Encoder, FormatContext, FormatOptions, Records};
 use sluice_sql::relation::Schema;
 
@@ -29,7 +30,7 @@ pub fn new(format: Format, stop: Arc<AtomicBool>) -> Box<dyn Client> {
     let out = BufWriter::new(Pipe { stdout: std::io::stdout(), stop });
     match format {
         Format::Table => Box::new(Changelog { out, started: false }),
-        Format::Live => Box::new(Live { out, header: String::new(), rows: IndexMap::new(), lines: 0, drawn: 0 }),
+        Format::Live => Box::new(Live { out, header: String::new(), rows: IndexMap::new(), lines: 0, changed: false, drawn: None }),
         Format::ChangelogJson => Box::new(ChangelogJson { out, encoder: None, records: Records::default() }),
     }
 }
@@ -123,11 +124,13 @@ struct Live {
     rows: IndexMap<String, usize>,
     /// Lines on the screen from the last drawing.
     lines: usize,
-    drawn: Millis,
+    /// There is something that has not been drawn.
+    changed: bool,
+    drawn: Option<Instant>,
 }
 
 const LIVE_ROWS: usize = 30;
-const REDRAW: Millis = 100;
+const REDRAW: Duration = Duration::from_millis(100);
 
 impl Live {
     fn draw(&mut self) -> Result<()> {
@@ -143,6 +146,7 @@ impl Live {
         }
         writeln!(self.out, "{} rows", self.rows.values().sum::<usize>())?;
         self.lines = self.rows.len().min(LIVE_ROWS) + 2;
+        (self.changed, self.drawn) = (false, Some(Instant::now()));
         Ok(self.out.flush()?)
     }
 }
@@ -164,15 +168,13 @@ impl Client for Live {
                 }
             }
         }
-        if context.now - self.drawn >= REDRAW {
-            self.drawn = context.now;
-            self.draw()?;
-        }
+        self.changed |= batch.rows() > 0;
         Ok(())
     }
 
-    fn flush(&mut self, _end: bool) -> Result<()> {
-        if self.header.is_empty() { Ok(()) } else { self.draw() }
+    fn flush(&mut self, end: bool) -> Result<()> {
+        let due = end || self.drawn.is_none_or(|at| at.elapsed() >= REDRAW);
+        if self.changed && due { self.draw() } else { Ok(()) }
     }
 }
 

@@ -1,11 +1,16 @@
 //! What jobs and savepoints hold, in the form in which [`sluice_state::compatibility`] compares them.
 
+use std::sync::Arc;
+
 use sluice_batch::{Error, Result};
 use sluice_connect::TableSpec;
-use sluice_plan::{Graph, NodeKind};
+use sluice_plan::{Graph, Node, NodeKind};
+use sluice_state::checkpoints::Streamed;
 use sluice_state::compatibility::{Member, Report, SOURCE, Verdict, compare};
 use sluice_state::manifest::{self, Manifest};
-use sluice_state::{Layout, OperatorState, Savepoint, SourceState, migrate};
+use sluice_state::savepoint::Saved;
+use sluice_state::storage::Storage;
+use sluice_state::{Layout, OperatorState, Savepoint, SourceState, Tables, migrate};
 
 /// The table of VALUES, which are a source that is read once.
 pub const VALUES: &str = "VALUES";
@@ -15,12 +20,72 @@ pub fn check(manifest: &Manifest, graph: &Graph, allow_lost: bool) -> Report {
     compare(&members_of_manifest(manifest), &members_of(graph), allow_lost)
 }
 
-/// What a savepoint is for a job that may not be the one that wrote it: under the identities of this job and in its layouts.
+/// What a commit holds, for a job that may not be the one that made it: under the identities of this job and in its layouts.
 ///
 /// # Errors
-/// If the savepoint has state that this job cannot use, unless `allow_lost`.
+/// If there is state that this job cannot use, unless `allow_lost`.
 pub fn adapt(graph: &Graph, savepoint: Savepoint, allow_lost: bool) -> Result<Savepoint> {
     let report = compare(&members(&savepoint), &members_of(graph), allow_lost);
+    let Savepoint { sql, sources, mut operators } = savepoint;
+    let mut adapted = Savepoint { sql, sources: places(graph, &report, &sources)?, operators: vec![] };
+    for (identity, from, layout) in operators_of(graph, &report) {
+        let Some(found) = operators.iter().position(|o| o.identity == from) else { continue };
+        let state = operators.swap_remove(found);
+        let tables = migrate(state.tables, &state.layout, &layout).map_err(|e| e.context(format!("the state of {}", state.kind)))?;
+        adapted.operators.push(OperatorState { identity, kind: state.kind, tables, layout });
+    }
+    Ok(adapted)
+}
+
+/// A savepoint for a job that may not be the one that wrote it.
+#[derive(Clone, Default)]
+pub struct Adapted {
+    pub sources: Vec<SourceState>,
+    pub operators: Vec<Saved>,
+}
+
+impl Adapted {
+    /// Reads the manifest of a savepoint.
+    ///
+    /// # Errors
+    /// If there is none, or it has state that this job cannot use, unless `allow_lost`.
+    pub fn read(graph: &Graph, directory: &Arc<dyn Storage>, allow_lost: bool) -> Result<Self> {
+        let manifest = Savepoint::manifest(directory.as_ref())?;
+        let report = check(&manifest, graph, allow_lost);
+        let mut sources = places(graph, &report, &manifest.sources)?;
+        // A job started from a savepoint takes its time from what it reads, as Flink's does. (A job that goes on after a crash keeps it:
+        // its output is that of an uninterrupted run.)
+        sources.iter_mut().for_each(|s| s.watermark = None);
+        let operators = operators_of(graph, &report).filter_map(|(identity, from, layout)| {
+            let saved = manifest.operators.iter().find(|o| o.identity == from)?;
+            Some(Saved::new(directory, saved, identity, layout))
+        });
+        Ok(Self { sources, operators: operators.collect() })
+    }
+
+    /// What is given to operators before the job begins; those for which `streams` answers true get their rows a part at a time.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged.
+    pub fn load(&self, streams: &dyn Fn(&str, &Layout) -> bool) -> Result<(Savepoint, Option<Streamed>)> {
+        let (mut operators, mut streamed) = (vec![], vec![]);
+        for saved in &self.operators {
+            let (identity, kind, layout) = (saved.identity.clone(), saved.kind.clone(), saved.layout.clone());
+            let tables = if streams(&identity, &layout) {
+                streamed.push(saved.clone());
+                Tables::new()
+            } else {
+                saved.load()?
+            };
+            operators.push(OperatorState { identity, kind, tables, layout });
+        }
+        let streamed = (!streamed.is_empty()).then_some(Streamed::Savepoint(streamed));
+        Ok((Savepoint { sql: String::new(), sources: self.sources.clone(), operators }, streamed))
+    }
+}
+
+/// Where sources go on. Says which state is left behind.
+fn places(graph: &Graph, report: &Report, sources: &[SourceState]) -> Result<Vec<SourceState>> {
     let lost = report.lost();
     if !lost.is_empty() {
         return Err(Error::plan(format!("the savepoint holds state that this job has no place for: {}", lost.join(", ")))
@@ -29,23 +94,21 @@ pub fn adapt(graph: &Graph, savepoint: Savepoint, allow_lost: bool) -> Result<Sa
     for judgement in report.operators.iter().filter(|j| j.verdict == Verdict::Partial) {
         tracing::warn!("{}: {}", judgement.kind, judgement.reasons.join("; "));
     }
-    let Savepoint { sql, sources, mut operators } = savepoint;
-    let mut adapted = Savepoint { sql, ..Savepoint::default() };
-    for (at, node) in graph.nodes.iter().enumerate() {
+    let place = |node: &Node| {
+        let (identity, sinks) = (node.properties.identity.clone(), node.properties.sinks.clone());
+        let from = report.restored_from(&identity)?;
+        let source = sources.iter().find(|s| s.identity == from)?.clone();
+        Some(SourceState { identity, sinks, ..source })
+    };
+    Ok(graph.nodes.iter().filter_map(place).collect())
+}
+
+/// Identities of the job's operators, those that they had, and their layouts.
+fn operators_of<'a>(graph: &'a Graph, report: &'a Report) -> impl Iterator<Item = (String, &'a str, Layout)> {
+    graph.nodes.iter().enumerate().filter_map(|(at, node)| {
         let identity = &node.properties.identity;
-        let Some(from) = report.restored_from(identity) else { continue };
-        let sinks = node.properties.sinks.clone();
-        if let Some(source) = sources.iter().find(|s| s.identity == from) {
-            adapted.sources.push(SourceState { identity: identity.clone(), sinks, ..source.clone() });
-        }
-        let (Some(layout), Some(found)) = (sluice_plan::layout(graph, at), operators.iter().position(|o| o.identity == from)) else {
-            continue;
-        };
-        let state = operators.swap_remove(found);
-        let moved = migrate(state.tables, &state.layout, &layout).map_err(|e| e.context(format!("the state of {}", state.kind)))?;
-        adapted.operators.push(OperatorState { identity: identity.clone(), kind: state.kind, tables: moved, layout });
-    }
-    Ok(adapted)
+        Some((identity.clone(), report.restored_from(identity)?, sluice_plan::layout(graph, at)?))
+    })
 }
 
 fn source(identity: &str, table: &str, sinks: &[String], positions: &[(String, String)]) -> Member {

@@ -232,13 +232,6 @@ impl GroupAggregate {
         }
     }
 
-    /// A group as it stands in a snapshot.
-    fn encode(&self, slot: u32) -> Vec<u8> {
-        let mut value = vec![];
-        self.encode_slot(slot, &mut value);
-        value
-    }
-
     fn forget(&mut self, slot: u32) {
         self.drop_slot(slot);
         self.index.map_mut().remove(slot);
@@ -363,7 +356,7 @@ impl Operator for GroupAggregate {
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
         for slot in self.index.map().slots() {
-            out.put("groups", self.index.map().key(slot).to_vec(), self.encode(slot));
+            out.put_with("groups", self.index.map().key(slot), |value| self.encode_slot(slot, value));
         }
         self.stored(&mut |key, value| {
             out.put("groups", key.to_vec(), value.to_vec());

@@ -40,6 +40,7 @@ mod spill;
 mod spill_tests;
 pub mod state;
 pub mod store;
+mod table;
 mod temporal_join;
 mod temporal_sort;
 #[cfg(test)]

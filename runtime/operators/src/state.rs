@@ -8,30 +8,27 @@ use sluice_batch::{Error, EvalContext, Result};
 
 use crate::changes::Changed;
 use crate::group_index::KeyMap;
+pub use crate::table::{ChangeKind, Changes, Rows};
 
 /// Collects the tables of one operator.
 #[derive(Default)]
 pub struct SnapshotWriter {
-    tables: BTreeMap<&'static str, Vec<(Vec<u8>, Vec<u8>)>>,
+    tables: BTreeMap<&'static str, Rows>,
 }
 
 impl SnapshotWriter {
-    pub fn put(&mut self, table: &'static str, key: Vec<u8>, value: Vec<u8>) {
-        self.tables.entry(table).or_default().push((key, value));
+    pub fn put(&mut self, table: &'static str, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.put_with(table, key, |out| out.extend_from_slice(value.as_ref()));
     }
 
-    pub fn into_tables(self) -> BTreeMap<&'static str, Vec<(Vec<u8>, Vec<u8>)>> {
-        self.tables
+    /// `value` writes the row's value behind what it is given.
+    pub fn put_with(&mut self, table: &'static str, key: impl AsRef<[u8]>, value: impl FnOnce(&mut Vec<u8>)) {
+        self.tables.entry(table).or_default().push_with(key.as_ref(), value);
     }
-}
 
-/// What happens to a row of a state table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChangeKind {
-    Put,
-    Delete,
-    /// All rows whose key begins with the given one.
-    DeletePrefix,
+    pub fn into_tables(self) -> BTreeMap<String, Rows> {
+        self.tables.into_iter().map(|(table, rows)| (table.to_owned(), rows)).collect()
+    }
 }
 
 /// Collects what has changed in the tables of one operator, in order. The task stands still meanwhile: a table's changes are one buffer,
@@ -48,16 +45,16 @@ impl DeltaWriter {
 
     /// `value` writes the row's value behind what it is given.
     pub fn put_with(&mut self, table: &'static str, key: impl AsRef<[u8]>, value: impl FnOnce(&mut Vec<u8>)) {
-        self.tables.entry(table).or_default().push(ChangeKind::Put, key.as_ref(), value);
+        self.tables.entry(table).or_default().put_with(key.as_ref(), value);
     }
 
     pub fn delete(&mut self, table: &'static str, key: impl AsRef<[u8]>) {
-        self.tables.entry(table).or_default().push(ChangeKind::Delete, key.as_ref(), |_| ());
+        self.tables.entry(table).or_default().push(ChangeKind::Delete, key.as_ref(), &[]);
     }
 
     /// Deletes all rows of `table` whose key begins with `prefix`.
     pub fn delete_prefix(&mut self, table: &'static str, prefix: impl AsRef<[u8]>) {
-        self.tables.entry(table).or_default().push(ChangeKind::DeletePrefix, prefix.as_ref(), |_| ());
+        self.tables.entry(table).or_default().push(ChangeKind::DeletePrefix, prefix.as_ref(), &[]);
     }
 
     /// What has changed in a table of one row a slot, whose key and value are given.
@@ -79,45 +76,19 @@ impl DeltaWriter {
         changed.gone.iter().map(|key| &**key).chain(there).for_each(|key| self.delete_prefix(table, prefix(key)));
     }
 
-    pub fn into_tables(self) -> BTreeMap<&'static str, Changes> {
-        self.tables
-    }
-}
-
-/// Changes of a table, in order.
-#[derive(Default)]
-pub struct Changes {
-    bytes: Vec<u8>,
-    /// Kind, and the ends of key and value in `bytes`.
-    rows: Vec<(ChangeKind, usize, usize)>,
-}
-
-impl Changes {
-    fn push(&mut self, kind: ChangeKind, key: &[u8], value: impl FnOnce(&mut Vec<u8>)) {
-        self.bytes.extend_from_slice(key);
-        let end = self.bytes.len();
-        value(&mut self.bytes);
-        self.rows.push((kind, end, self.bytes.len()));
-    }
-
-    /// Kind, key, and value (empty unless put).
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (ChangeKind, &[u8], &[u8])> {
-        let mut start = 0;
-        self.rows.iter().map(move |(kind, key, value)| {
-            let from = std::mem::replace(&mut start, *value);
-            (*kind, &self.bytes[from..*key], &self.bytes[*key..*value])
-        })
+    pub fn into_tables(self) -> BTreeMap<String, Changes> {
+        self.tables.into_iter().map(|(table, changes)| (table.to_owned(), changes)).collect()
     }
 }
 
 /// The tables of one operator as they were written.
 pub struct SnapshotReader<'a> {
-    tables: &'a BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>,
+    tables: &'a BTreeMap<String, Rows>,
     context: &'a EvalContext,
 }
 
 impl<'a> SnapshotReader<'a> {
-    pub fn new(tables: &'a BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>, context: &'a EvalContext) -> Self {
+    pub fn new(tables: &'a BTreeMap<String, Rows>, context: &'a EvalContext) -> Self {
         Self { tables, context }
     }
 
@@ -128,7 +99,7 @@ impl<'a> SnapshotReader<'a> {
 
     /// All rows of a table; none if it was not written.
     pub fn rows(&self, table: &str) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        self.tables.get(table).into_iter().flatten().map(|(k, v)| (k.as_slice(), v.as_slice()))
+        self.tables.get(table).into_iter().flat_map(Rows::iter)
     }
 }
 

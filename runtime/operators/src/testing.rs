@@ -91,7 +91,7 @@ pub struct Harness {
     pub context: EvalContext,
     pub watermark: Millis,
     /// What all deltas so far make, by table and key.
-    written: BTreeMap<(&'static str, Vec<u8>), Vec<u8>>,
+    written: BTreeMap<(String, Vec<u8>), Vec<u8>>,
     memory: Memory,
 }
 
@@ -146,11 +146,11 @@ impl Harness {
         }
         for (table, changes) in delta.into_tables() {
             for (kind, key, value) in changes.iter() {
-                let (key, value) = (key.to_vec(), value.to_vec());
+                let at = (table.clone(), key.to_vec());
                 match kind {
-                    ChangeKind::Put => drop(self.written.insert((table, key), value)),
-                    ChangeKind::Delete => drop(self.written.remove(&(table, key))),
-                    ChangeKind::DeletePrefix => self.written.retain(|(t, k), _| *t != table || !k.starts_with(&key)),
+                    ChangeKind::Put => drop(self.written.insert(at, value.to_vec())),
+                    ChangeKind::Delete => drop(self.written.remove(&at)),
+                    ChangeKind::DeletePrefix => self.written.retain(|(t, k), _| *t != table || !k.starts_with(key)),
                 }
             }
         }
@@ -158,19 +158,20 @@ impl Harness {
         self.operator.snapshot(&mut writer).unwrap();
         let mut whole = BTreeMap::new();
         for (table, rows) in writer.into_tables() {
-            for (key, value) in rows {
-                assert!(whole.insert((table, key.clone()), value).is_none(), "{table}: two rows have the key {key:?}");
+            for (key, value) in rows.iter() {
+                let before = whole.insert((table.clone(), key.to_vec()), value.to_vec());
+                assert!(before.is_none(), "{table}: two rows have the key {key:?}");
             }
         }
         // Time that has not moved since the start need not be written.
-        let same = |map: &BTreeMap<(&'static str, Vec<u8>), Vec<u8>>| -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+        let same = |map: &BTreeMap<(String, Vec<u8>), Vec<u8>>| -> Vec<(String, Vec<u8>, Vec<u8>)> {
             let mut rows: Vec<_> = map
                 .iter()
-                .filter(|((table, _), _)| *table != "progress" || self.written.contains_key(&("progress", vec![])))
+                .filter(|((table, _), _)| table != "progress" || self.written.contains_key(&("progress".to_owned(), vec![])))
                 .map(|((table, key), value)| {
                     // Rows that wait are numbered in the order they came, and sorted when time moves on.
                     let key = if self.operator.name() == "MatchRecognize" { self.operator.shard_key(table, key).unwrap() } else { key };
-                    (*table, key.to_vec(), value.clone())
+                    (table.clone(), key.to_vec(), value.clone())
                 })
                 .collect();
             rows.sort();
@@ -207,9 +208,8 @@ impl Harness {
         let mut writer = SnapshotWriter::default();
         self.operator.snapshot(&mut writer).unwrap();
         let tables = writer.into_tables();
-        let rows = tables.iter().flat_map(|(t, rows)| rows.iter().map(move |(k, v)| ((*t, k.clone()), v.clone())));
+        let rows = tables.iter().flat_map(|(t, rows)| rows.iter().map(move |(k, v)| ((t.clone(), k.to_vec()), v.to_vec())));
         let written = rows.collect();
-        let tables = tables.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         self.operator = build(&self.spec).unwrap();
         self.operator.spill(&self.memory);
         self.operator.restore(&mut SnapshotReader::new(&tables, &self.context)).unwrap();

@@ -17,7 +17,7 @@ use super::{print, stop_on_signal};
 use crate::cgroup;
 use crate::client::{self, Format};
 use crate::local::Local;
-use crate::savepoint;
+use crate::savepoint::{self, Adapted};
 use crate::script::{self, Script, Step};
 use crate::secrets::{self, Secrets};
 use crate::server::{self, Server};
@@ -102,9 +102,6 @@ pub fn run(args: Args) -> Result<()> {
     }
     let mut names = BTreeSet::new();
     let access = storage_options(&script)?;
-    let read = |directory: &String| Savepoint::read(&storage::at(directory, &access)?).map(Savepoint::with_new_time);
-    let given = args.restore_from.as_ref().map(read).transpose()?;
-    let mut restore = given.or_else(|| args.start.is_some().then(Savepoint::default));
     if let Some(directory) = &args.savepoint_at_end {
         Savepoint::check_new(storage::at(directory, &access)?.as_ref())?;
     }
@@ -129,11 +126,9 @@ pub fn run(args: Args) -> Result<()> {
                     local.redirect(&mut graph);
                 }
                 secrets.fill(&mut graph, &args.secrets)?;
-                let adapt = |s| savepoint::adapt(&graph, s, args.allow_non_restored_state);
-                let adapted = restore.take().map(adapt).transpose()?;
                 let options = JobOptions {
                     duration: args.duration,
-                    restore: adapted,
+                    restore: restore(&args, &graph, &access)?,
                     restored_from: args.restore_from.clone(),
                     start: args.start.clone().or_else(|| args.restore_from.clone()),
                     stays_stopped: args.linger,
@@ -251,6 +246,16 @@ fn job_options(graph: &Graph, catalog: &Catalog, script: &str, names: &mut BTree
         memory: memory(setting("state.backend.memory"))?,
         local_dir: setting("state.backend.local-dir").filter(|d| !d.is_empty()).map_or_else(std::env::temp_dir, PathBuf::from),
     })
+}
+
+/// What a job begins with; nothing if that is not said.
+///
+/// # Errors
+/// If the savepoint cannot be read. For a start that has a name it may be gone: the job may have commits since.
+fn restore(args: &Args, graph: &Graph, access: &storage::Options) -> Result<Option<Result<Adapted>>> {
+    let Some(directory) = &args.restore_from else { return Ok(args.start.is_some().then(|| Ok(Adapted::default()))) };
+    let read = storage::at(directory, access).and_then(|at| Adapted::read(graph, &at, args.allow_non_restored_state));
+    if args.start.is_some() { Ok(Some(read)) } else { read.map(|adapted| Some(Ok(adapted))) }
 }
 
 /// Bytes that state may take: what the setting says, else half of what the process may have; `None`: no limit.

@@ -13,9 +13,9 @@ use sluice_batch::{Error, Result};
 use sluice_connect::{ConsumerGroup, Later, OffsetCommitter};
 use sluice_plan::Graph;
 use sluice_state::SourceState;
+use sluice_state::change::OperatorChanges;
 use sluice_state::checkpoints::Stopped;
 
-use super::pipeline::Taken;
 use super::recorder::Recorder;
 use super::snapshot;
 use super::stats::Stats;
@@ -58,7 +58,7 @@ pub(super) type Offsets = BTreeMap<(String, i32), Vec<(String, i64)>>;
 /// The job between two batches, as it is to become durable.
 pub(super) struct Cut {
     /// By task. Empty if no state is kept.
-    pub changes: Vec<Vec<Taken>>,
+    pub changes: Vec<Vec<OperatorChanges>>,
     pub positions: Vec<SourceState>,
     /// The offsets that the record consists of, by group.
     pub offsets: BTreeMap<String, Offsets>,
@@ -210,15 +210,18 @@ impl Drop for Committer {
 
 /// Takes everything that a commit needs of the tasks.
 fn cut(recorder: &Recorder, graph: &Graph, parts: &mut [Part<'_>], until: Option<Instant>) -> Result<Cut> {
+    let began = Instant::now();
     inputs_mut(parts).try_for_each(|i| i.source.flush())?;
     let mut flushes = vec![];
     for part in parts.iter_mut() {
         part.pipeline.flush_later(&mut flushes)?;
     }
+    let sinks = began.elapsed();
     let changes = match &recorder.checkpoints {
         Some(checkpoints) => parts.iter_mut().map(|p| p.pipeline.changes(graph, checkpoints.is_empty())).collect::<Result<_>>()?,
         None => vec![],
     };
+    tracing::debug!("a commit begins: sinks drained in {sinks:?}, changes taken in {:?}", began.elapsed() - sinks);
     let keeper = recorder.keeper_of_offsets();
     let mut others = vec![];
     for input in inputs_mut(parts).filter(|i| !keeper.keeps(i)) {

@@ -23,8 +23,9 @@ use sluice_batch::{ErrorKind, EvalContext, Result};
 use sluice_connect::{Malformed, ScanRequest, Share, Source, SourceEvent, Transactions};
 use sluice_operators::memory::Memory;
 use sluice_plan::{Graph, NodeKind};
-use sluice_state::{Savepoint, storage};
+use sluice_state::storage;
 
+use crate::savepoint::Adapted;
 use crate::secrets::Secrets;
 use crate::task::clock::Clock;
 use crate::task::pipeline::{Client, NoClient, Pipeline};
@@ -40,8 +41,8 @@ pub struct JobOptions {
     pub commit_interval: Duration,
     /// Stop after this long, as if asked to.
     pub duration: Option<Duration>,
-    /// State to go on from, of a job of this meaning ([`crate::savepoint::adapt`]).
-    pub restore: Option<Savepoint>,
+    /// State to go on from. An error if it cannot be read, which matters only if there is no commit to go on from.
+    pub restore: Option<Result<Adapted>>,
     /// State of the last commit that no operator takes is left behind.
     pub allow_non_restored: bool,
     /// Where a savepoint goes when the job ends; it then ends without the final watermark.

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sluice_batch::{Batch, Error, EvalContext, Millis, Result, WATERMARK_MAX, WATERMARK_NONE};
 use sluice_connect::{Later, Sink, Transactions};
 use sluice_operators::memory::{Memory, Share};
-use sluice_operators::state::{ChangeKind, Changes, DeltaWriter, SnapshotReader, SnapshotWriter};
+use sluice_operators::state::{DeltaWriter, SnapshotReader, SnapshotWriter};
 use sluice_operators::{Item, Operator, Output};
 use sluice_plan::{Graph, Node, NodeKind};
 use sluice_sql::relation::Schema;
-use sluice_state::change::{Op, OperatorChanges};
+use sluice_state::change::OperatorChanges;
 use sluice_state::{Layout, OperatorState, Tables};
 
 use crate::task::exchange::{Message, Outlet};
@@ -38,43 +39,16 @@ impl Client for NoClient {
     }
 }
 
-/// What an operator has written of its state for a commit.
-pub enum Taken {
-    /// `by_key`: see [`OperatorChanges::by_key`].
-    Whole {
-        state: OperatorState,
-        by_key: bool,
-    },
-    Delta {
-        identity: String,
-        kind: String,
-        layout: Layout,
-        changes: DeltaWriter,
-    },
-}
-
-impl Taken {
-    pub fn into_changes(self) -> OperatorChanges {
-        let (identity, kind, layout, changes) = match self {
-            Taken::Whole { state, by_key } => return OperatorChanges { by_key, ..OperatorChanges::all_of(state) },
-            Taken::Delta { identity, kind, layout, changes } => (identity, kind, layout, changes),
-        };
-        let op = |kind: ChangeKind| match kind {
-            ChangeKind::Put => Op::Put,
-            ChangeKind::Delete => Op::Delete,
-            ChangeKind::DeletePrefix => Op::DeletePrefix,
-        };
-        let rows = |changes: &Changes| changes.iter().map(|(kind, k, v)| (op(kind), k.to_vec(), v.to_vec())).collect();
-        let tables = changes.into_tables().into_iter().map(|(table, changes)| (table.to_owned(), rows(&changes))).collect();
-        OperatorChanges { identity, kind, layout, whole: false, by_key: true, tables }
-    }
-}
+/// So often a client shows its rows while more come.
+const SHOW: Duration = Duration::from_millis(10);
 
 /// A wired job.
 pub struct Pipeline {
     stages: Vec<Stage>,
     context: EvalContext,
     client: Box<dyn Client>,
+    /// When the client has shown its rows in the midst of others.
+    shown: Option<Instant>,
     stats: Arc<Stats>,
     /// What goes from an operator to its consumers; kept to reuse the allocation.
     spare: Vec<Vec<Item>>,
@@ -143,6 +117,7 @@ impl Default for Pipeline {
             stages: vec![],
             context: EvalContext::default(),
             client: Box::new(NoClient),
+            shown: None,
             stats: Arc::default(),
             spare: vec![],
             fixed: memory.share(),
@@ -246,7 +221,7 @@ impl Pipeline {
     }
 
     /// What has changed in the state of each operator since the last call; of all that do not know, or if `whole`, everything.
-    pub fn changes(&mut self, graph: &Graph, whole: bool) -> Result<Vec<Taken>> {
+    pub fn changes(&mut self, graph: &Graph, whole: bool) -> Result<Vec<OperatorChanges>> {
         let mut all = vec![];
         for (at, (stage, node)) in self.stages.iter_mut().zip(&graph.nodes).enumerate() {
             let Work::Operator(operator) = &mut stage.work else { continue };
@@ -255,10 +230,10 @@ impl Pipeline {
             let name = operator.name();
             let knows = operator.delta(&mut writer).map_err(|e| e.context(format!("the state of {name}")))?;
             all.push(match knows && !whole {
-                false => Taken::Whole { state: state(operator.as_ref(), node, layout)?, by_key: knows },
+                false => OperatorChanges { by_key: knows, ..OperatorChanges::all_of(state(operator.as_ref(), node, layout)?) },
                 true => {
                     let (identity, kind) = (node.properties.identity.clone(), sluice_plan::name(&node.kind).to_owned());
-                    Taken::Delta { identity, kind, layout, changes: writer }
+                    OperatorChanges { identity, kind, layout, whole: false, by_key: true, tables: writer.into_tables() }
                 }
             });
         }
@@ -394,6 +369,11 @@ impl Pipeline {
     pub fn end_round(&mut self) -> Result<()> {
         for at in 0..self.stages.len() {
             self.call(at, |op, out| op.flush(out))?;
+        }
+        // A job that is never idle shows its rows, too.
+        if self.shown.is_none_or(|at| at.elapsed() >= SHOW) {
+            self.shown = Some(Instant::now());
+            self.client.flush(false)?;
         }
         Ok(())
     }
@@ -582,7 +562,6 @@ fn state(operator: &dyn Operator, node: &Node, layout: Layout) -> Result<Operato
     let mut writer = SnapshotWriter::default();
     let name = operator.name();
     operator.snapshot(&mut writer).map_err(|e| e.context(format!("the state of {name}")))?;
-    let tables: Tables = writer.into_tables().into_iter().map(|(table, rows)| (table.to_owned(), rows)).collect();
     let kind = sluice_plan::name(&node.kind).to_owned();
-    Ok(OperatorState { identity: node.properties.identity.clone(), kind, tables, layout })
+    Ok(OperatorState { identity: node.properties.identity.clone(), kind, tables: writer.into_tables(), layout })
 }

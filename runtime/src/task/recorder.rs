@@ -112,11 +112,10 @@ impl Recorder {
     }
 
     /// Writes what has changed, if anything has.
-    fn write_state(&mut self, record: &mut Record, changes: Vec<Vec<super::pipeline::Taken>>, cut: &Cut, moved: bool) -> Result<()> {
+    fn write_state(&mut self, record: &mut Record, changes: Vec<Vec<OperatorChanges>>, cut: &Cut, moved: bool) -> Result<()> {
         let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
         let (first, must) = (checkpoints.is_empty(), checkpoints.must_write()?);
-        let all = changes.into_iter().map(|of_task| of_task.into_iter().map(super::pipeline::Taken::into_changes).collect()).collect();
-        let changes = self.changed(snapshot::merge(all), first);
+        let changes = self.changed(snapshot::merge(changes), first);
         let must = must || (moved && self.outside_moved(cut));
         if let Some(checkpoints) = &mut self.checkpoints
             && (must || !changes.is_empty())

@@ -132,12 +132,17 @@ pub fn find(
     // A job that goes on after a crash is started as it once was.
     let anew = start.is_some() && found.as_ref().is_none_or(|f| f.record.savepoint != start);
     let epoch = found.as_ref().map_or(0, |f| f.record.epoch);
+    let streams = |identity: &str, layout: &Layout| {
+        let node = graph.nodes.iter().position(|n| n.properties.identity == identity);
+        node.is_some_and(|node| parts.iter().any(|p| p.pipeline.takes_parts(graph, node, layout)))
+    };
     let (restored, record) = match (&options.restore, &found) {
         (Some(restore), _) if anew => {
+            let (state, streamed) = restore.as_ref().map_err(Error::clone)?.load(&streams)?;
             if let Some(checkpoints) = &mut checkpoints {
                 checkpoints.start_over(generation)?;
             }
-            (Restored { state: Some(restore.clone()), streamed: None }, Record { savepoint: start, ..Record::default() })
+            (Restored { state: Some(state), streamed }, Record { savepoint: start, ..Record::default() })
         }
         (_, None) => {
             if let Some(checkpoints) = &mut checkpoints {
@@ -146,13 +151,7 @@ pub fn find(
             }
             (Restored::default(), Record::default())
         }
-        (_, Some(found)) => {
-            let streams = |identity: &str, layout: &Layout| {
-                let node = graph.nodes.iter().position(|n| n.properties.identity == identity);
-                node.is_some_and(|node| parts.iter().any(|p| p.pipeline.takes_parts(graph, node, layout)))
-            };
-            (load(graph, options, found, generation, &mut checkpoints, &keeper, &streams)?, found.record.clone())
-        }
+        (_, Some(found)) => (load(graph, options, found, generation, &mut checkpoints, &keeper, &streams)?, found.record.clone()),
     };
     status.restored(match &found {
         _ if anew => options.restored_from.clone(),

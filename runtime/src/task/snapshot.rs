@@ -4,10 +4,9 @@ use sluice_batch::{Error, Result, WATERMARK_MAX, WATERMARK_NONE};
 use sluice_operators::Operator;
 use sluice_operators::shard::{shard, task_of};
 use sluice_plan::{Distributed, Graph, NodeKind};
-use sluice_state::chain::Row;
 use sluice_state::change::{Accumulated, OperatorChanges};
 use sluice_state::checkpoints::Streamed;
-use sluice_state::{OperatorState, Savepoint, SourceState, Tables, storage};
+use sluice_state::{OperatorState, Rows, Savepoint, SourceState, Tables, storage};
 
 use super::pipeline::Pipeline;
 use super::recover::Restored;
@@ -104,16 +103,16 @@ fn seek(graph: &Graph, inputs: &mut [Input], savepoint: &Savepoint) -> Result<()
 fn give_streamed(graph: &Graph, distributed: Option<&Distributed>, parts: &mut [Part<'_>], streamed: &Streamed) -> Result<()> {
     streamed.rows(&mut |identity, table, rows| {
         let Some(node) = graph.nodes.iter().position(|n| n.properties.identity == identity) else { return Ok(()) };
-        let mut shares: Vec<Vec<Row>> = vec![vec![]; parts.len()];
+        let mut shares: Vec<Rows> = vec![Rows::default(); parts.len()];
         match distributed.filter(|d| !d.single.get(node).copied().unwrap_or_default()) {
             None => shares[0] = rows,
             Some(_) => {
                 let operator = parts[0].pipeline.operator(node);
                 let operator = operator.ok_or_else(|| Error::runtime("internal: state of no operator"))?;
-                for row in rows {
-                    match owner(operator, table, &row.0, parts.len())? {
-                        Some(task) => shares[task].push(row),
-                        None => shares.iter_mut().for_each(|s| s.push(row.clone())),
+                for (key, value) in rows.iter() {
+                    match owner(operator, table, key, parts.len())? {
+                        Some(task) => shares[task].push(key, value),
+                        None => shares.iter_mut().for_each(|s| s.push(key, value)),
                     }
                 }
             }
@@ -162,10 +161,10 @@ fn share(
         }
         let mut tables = Tables::new();
         for (name, rows) in &state.tables {
-            let mut mine = vec![];
-            for (key, value) in rows {
+            let mut mine = Rows::default();
+            for (key, value) in rows.iter() {
                 if single || owner(operator, name, key, tasks)?.is_none_or(|owner| owner == task) {
-                    mine.push((key.clone(), value.clone()));
+                    mine.push(key, value);
                 }
             }
             tables.insert(name.clone(), mine);
@@ -187,9 +186,13 @@ pub fn merge(parts: Vec<Vec<OperatorChanges>>) -> Vec<OperatorChanges> {
         for (table, rows) in changes.tables {
             let known = known.tables.entry(table).or_default();
             // What is not of a key is the same in all tasks.
-            for row in rows {
-                if !row.1.is_empty() || !known.contains(&row) {
-                    known.push(row);
+            if rows.iter().all(|(_, key, _)| !key.is_empty()) {
+                known.append(rows);
+                continue;
+            }
+            for (kind, key, value) in rows.iter() {
+                if !key.is_empty() || !known.iter().any(|k| k == (kind, key, value)) {
+                    known.push(kind, key, value);
                 }
             }
         }

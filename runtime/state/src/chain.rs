@@ -3,20 +3,18 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use sluice_batch::{Error, Result};
 
 use crate::Layout;
-use crate::change::{Change, Op};
-use crate::file::{self, Header, Rows};
+use crate::change::{ChangeKind, Changes, Rows};
+use crate::file::{self, Header};
 use crate::storage::Storage;
 
 /// Rows that are given at once.
 const PART: usize = 4096;
-
-/// Key and value.
-pub type Row = (Vec<u8>, Vec<u8>);
 
 /// The files of a chain, oldest first.
 pub struct Chain {
@@ -122,13 +120,14 @@ impl Chain {
     ///
     /// # Errors
     /// If a file cannot be read, or those of `each`.
-    pub fn rows(&self, member: &Member, table: &str, each: &mut dyn FnMut(Vec<Row>) -> Result<()>) -> Result<()> {
+    pub fn rows(&self, member: &Member, table: &str, each: &mut dyn FnMut(Rows) -> Result<()>) -> Result<()> {
         let place = (member.identity.clone(), table.to_owned());
         let mut streams = vec![];
-        for (at, file) in self.files.iter().enumerate().skip(member.from) {
-            let Some((first, count)) = file.places.get(&place).copied() else { continue };
-            let rows = file::rows(&self.storage, &file.name, first, count).map_err(|e| of_file(&self.storage, &file.name, &e))?;
-            streams.push(Stream { file: at, name: &file.name, rows, storage: &self.storage, sorted: member.sorted });
+        let files = || self.files.iter().enumerate().skip(member.from).filter_map(|(at, f)| Some((at, f, *f.places.get(&place)?)));
+        let many = files().count();
+        for (at, file, (first, count)) in files() {
+            let parts = file::read(&self.storage, &file.name, first, count, many).map_err(|e| of_file(&self.storage, &file.name, &e))?;
+            streams.push(Stream { file: at, name: &file.name, parts, storage: &self.storage, sorted: member.sorted });
         }
         if self.is_as_written(member) {
             return streams.into_iter().try_for_each(|s| s.give_all(each));
@@ -152,73 +151,78 @@ struct Stream<'a> {
     file: usize,
     name: &'a str,
     storage: &'a Arc<dyn Storage>,
-    rows: Rows,
+    parts: file::Reader,
     sorted: bool,
 }
 
-impl Stream<'_> {
-    fn next(&mut self) -> Result<Option<Change>> {
-        self.rows.next().transpose().map_err(|e| of_file(self.storage, self.name, &e))
+impl<'a> Stream<'a> {
+    fn next(&mut self) -> Result<Option<Changes>> {
+        self.parts.next().transpose().map_err(|e| of_file(self.storage, self.name, &e))
     }
 
     /// Of a file that is all there is.
-    fn give_all(mut self, each: &mut dyn FnMut(Vec<Row>) -> Result<()>) -> Result<()> {
-        let mut part = vec![];
-        while let Some((_, key, value)) = self.next()? {
-            part.push((key, value));
-            if part.len() == PART {
-                each(std::mem::take(&mut part))?;
-            }
+    fn give_all(mut self, each: &mut dyn FnMut(Rows) -> Result<()>) -> Result<()> {
+        while let Some(part) = self.next()? {
+            // A whole file has nothing but rows.
+            each(part.into_puts().unwrap_or_else(|part| part.iter().map(|(_, key, value)| (key, value)).collect()))?;
         }
-        if part.is_empty() { Ok(()) } else { each(part) }
+        Ok(())
     }
 
     /// The same in the order of the keys.
-    fn in_order(mut self) -> Result<Ordered<Self>> {
-        if self.sorted {
-            return Ok(Ordered::Read(self));
+    fn in_order(mut self) -> Result<Ordered<'a>> {
+        let (file, sorted) = (self.file, self.sorted);
+        if sorted {
+            return Ok(Ordered { file, part: Rc::default(), at: 0, order: None, more: Some(self) });
         }
-        let mut all = vec![];
-        while let Some(change) = self.next()? {
-            all.push(change);
+        let mut all = Changes::default();
+        while let Some(part) = self.next()? {
+            all.append(part);
         }
-        let order = order(&all);
-        let sorted: Vec<Change> = order.into_iter().map(|at| std::mem::replace(&mut all[at], (Op::Delete, vec![], vec![]))).collect();
-        Ok(Ordered::Sorted(self.file, sorted.into_iter()))
+        Ok(Ordered { file, order: Some(order(&all)), part: Rc::new(all), at: 0, more: None })
     }
 }
 
-enum Ordered<S> {
-    Read(S),
-    Sorted(usize, std::vec::IntoIter<Change>),
+/// Changes in the order of their keys.
+struct Ordered<'a> {
+    file: usize,
+    part: Rc<Changes>,
+    /// The next one of the part.
+    at: usize,
+    /// Of the part's changes, if they are not in order.
+    order: Option<Vec<usize>>,
+    /// What follows the part.
+    more: Option<Stream<'a>>,
 }
 
-impl Ordered<Stream<'_>> {
-    fn next(&mut self) -> Result<Option<Change>> {
-        match self {
-            Self::Read(stream) => stream.next(),
-            Self::Sorted(_, rows) => Ok(rows.next()),
+impl Ordered<'_> {
+    fn next(&mut self) -> Result<Option<(Rc<Changes>, usize)>> {
+        if let Some(order) = &self.order {
+            let next = order.get(self.at).map(|at| (self.part.clone(), *at));
+            self.at += 1;
+            return Ok(next);
         }
-    }
-
-    fn file(&self) -> usize {
-        match self {
-            Self::Read(stream) => stream.file,
-            Self::Sorted(file, _) => *file,
+        while self.at == self.part.len() {
+            let Some(part) = self.more.as_mut().map(Stream::next).transpose()?.flatten() else { return Ok(None) };
+            (self.part, self.at) = (Rc::new(part), 0);
         }
+        self.at += 1;
+        Ok(Some((self.part.clone(), self.at - 1)))
     }
 }
 
 /// The next change of a stream. The greatest is that of the least key; of one key the deletion by prefix first, then the newest.
 struct Head {
-    change: Change,
+    part: Rc<Changes>,
+    at: usize,
     file: usize,
     stream: usize,
 }
 
 impl Head {
     fn rank(&self) -> (&[u8], bool, std::cmp::Reverse<usize>) {
-        (&self.change.1, self.change.0 != Op::DeletePrefix, std::cmp::Reverse(self.file))
+        let (kind, key, _) = self.part.get(self.at);
+        (key, kind != ChangeKind::DeletePrefix, std::cmp::Reverse(self.file))
     }
 }
 
@@ -242,62 +246,66 @@ impl PartialEq for Head {
 
 impl Eq for Head {}
 
-fn merge(streams: Vec<Stream<'_>>, each: &mut dyn FnMut(Vec<Row>) -> Result<()>) -> Result<()> {
+fn merge(streams: Vec<Stream<'_>>, each: &mut dyn FnMut(Rows) -> Result<()>) -> Result<()> {
     let mut streams: Vec<_> = streams.into_iter().map(Stream::in_order).collect::<Result<_>>()?;
     let mut heads = BinaryHeap::new();
-    let push = |heads: &mut BinaryHeap<Head>, streams: &mut Vec<Ordered<Stream<'_>>>, stream: usize| -> Result<()> {
-        if let Some(change) = streams[stream].next()? {
-            heads.push(Head { change, file: streams[stream].file(), stream });
+    let push = |heads: &mut BinaryHeap<Head>, streams: &mut Vec<Ordered<'_>>, stream: usize| -> Result<()> {
+        if let Some((part, at)) = streams[stream].next()? {
+            heads.push(Head { part, at, file: streams[stream].file, stream });
         }
         Ok(())
     };
     (0..streams.len()).try_for_each(|s| push(&mut heads, &mut streams, s))?;
-    let mut part: Vec<Row> = vec![];
+    let mut rows = Rows::default();
     // Prefixes that may begin keys that follow, and the file that deletes what files before it have.
     let mut prefixes: Vec<(Vec<u8>, usize)> = vec![];
     // The last key that was decided.
     let mut done: Option<Vec<u8>> = None;
-    while let Some(Head { change: (op, key, value), file, stream }) = heads.pop() {
+    while let Some(Head { part, at, file, stream }) = heads.pop() {
         push(&mut heads, &mut streams, stream)?;
+        let (kind, key, value) = part.get(at);
         prefixes.retain(|(prefix, _)| key.starts_with(prefix));
-        if op == Op::DeletePrefix {
-            prefixes.push((key, file));
+        if kind == ChangeKind::DeletePrefix {
+            prefixes.push((key.to_vec(), file));
             continue;
         }
-        if done.as_ref() == Some(&key) {
+        if done.as_deref() == Some(key) {
             continue;
         }
-        done = Some(key.clone());
-        if op == Op::Put && prefixes.iter().all(|(_, by)| *by <= file) {
-            part.push((key, value));
-            if part.len() == PART {
-                each(std::mem::take(&mut part))?;
+        let last = done.get_or_insert_default();
+        last.clear();
+        last.extend_from_slice(key);
+        if kind == ChangeKind::Put && prefixes.iter().all(|(_, by)| *by <= file) {
+            rows.push(key, value);
+            if rows.len() == PART {
+                each(std::mem::take(&mut rows))?;
             }
         }
     }
-    if part.is_empty() { Ok(()) } else { each(part) }
+    if rows.is_empty() { Ok(()) } else { each(rows) }
 }
 
 /// The order of the keys of a table's changes, as positions. Each key is there once, with what happened to it last; what happened behind
 /// a deletion by prefix stands behind it.
-pub fn order(changes: &[Change]) -> Vec<usize> {
-    if changes.iter().all(|(op, ..)| *op != Op::DeletePrefix) {
+pub fn order(changes: &Changes) -> Vec<usize> {
+    if changes.iter().all(|(kind, ..)| kind != ChangeKind::DeletePrefix) {
+        let key = |at: usize| changes.get(at).1;
         let mut order: Vec<usize> = (0..changes.len()).collect();
         // Of equal keys the last comes first, and stays.
-        order.sort_unstable_by(|a, b| changes[*a].1.cmp(&changes[*b].1).then(b.cmp(a)));
-        order.dedup_by(|later, first| changes[*later].1 == changes[*first].1);
+        order.sort_unstable_by(|a, b| key(*a).cmp(key(*b)).then(b.cmp(a)));
+        order.dedup_by(|later, first| key(*later) == key(*first));
         return order;
     }
     let mut rows: BTreeMap<(&[u8], bool), usize> = BTreeMap::new();
-    for (at, (op, key, _)) in changes.iter().enumerate() {
-        if *op == Op::DeletePrefix {
-            let begun = rows.range((key.as_slice(), false)..).map(|(k, _)| *k).take_while(|k| k.0.starts_with(key));
+    for (at, (kind, key, _)) in changes.iter().enumerate() {
+        if kind == ChangeKind::DeletePrefix {
+            let begun = rows.range((key, false)..).map(|(k, _)| *k).take_while(|k| k.0.starts_with(key));
             let gone: Vec<(&[u8], bool)> = begun.collect();
             for key in gone {
                 rows.remove(&key);
             }
         }
-        rows.insert((key, *op != Op::DeletePrefix), at);
+        rows.insert((key, kind != ChangeKind::DeletePrefix), at);
     }
     rows.into_values().collect()
 }
@@ -322,15 +330,16 @@ mod tests {
     fn changes(dice: &mut Dice, identity: &str, whole: bool, by_key: bool) -> OperatorChanges {
         let mut tables = BTreeMap::new();
         for table in ["a", "b"] {
-            let rows = (0..dice.roll(60)).map(|n| {
+            let mut changes = Changes::default();
+            for n in 0..dice.roll(60) {
                 let key = format!("{:02}", if whole { n } else { dice.roll(40) }).into_bytes();
                 match dice.roll(if whole { 5 } else { 9 }) {
-                    0..=4 => (Op::Put, key, vec![n as u8, dice.roll(256) as u8]),
-                    5..=7 => (Op::Delete, key, vec![]),
-                    _ => (Op::DeletePrefix, key[..1].to_vec(), vec![]),
+                    0..=4 => changes.push(ChangeKind::Put, &key, &[n as u8, dice.roll(256) as u8]),
+                    5..=7 => changes.push(ChangeKind::Delete, &key, &[]),
+                    _ => changes.push(ChangeKind::DeletePrefix, &key[..1], &[]),
                 }
-            });
-            tables.insert(table.to_owned(), rows.collect());
+            }
+            tables.insert(table.to_owned(), changes);
         }
         OperatorChanges { identity: identity.into(), kind: "K".into(), layout: Layout::default(), whole, by_key, tables }
     }
@@ -364,7 +373,7 @@ mod tests {
                     let mut rows = vec![];
                     chain
                         .rows(&member, table, &mut |part| {
-                            rows.extend(part);
+                            rows.extend(part.iter().map(|(k, v)| (k.to_vec(), v.to_vec())));
                             Ok(())
                         })
                         .unwrap();
@@ -377,7 +386,8 @@ mod tests {
             got.sort();
             let mut want: Vec<_> = vec![];
             for state in state.into_states() {
-                for (table, mut rows) in state.tables {
+                for (table, rows) in state.tables {
+                    let mut rows: Vec<_> = rows.iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
                     rows.sort();
                     want.push((state.identity.clone(), table, rows));
                 }

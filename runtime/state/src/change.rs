@@ -2,36 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use sluice_batch::{Error, Result};
+pub use sluice_operators::state::{ChangeKind, Changes, Rows};
 
 use crate::{Layout, OperatorState, Tables};
-
-/// What happens to a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Op {
-    Put,
-    Delete,
-    /// All keys that begin with the given one.
-    DeletePrefix,
-}
-
-impl Op {
-    pub fn code(self) -> u8 {
-        self as u8
-    }
-
-    /// # Errors
-    /// If this version does not know the code.
-    pub fn of_code(code: u8) -> Result<Self> {
-        [Op::Put, Op::Delete, Op::DeletePrefix]
-            .into_iter()
-            .find(|o| o.code() == code)
-            .ok_or_else(|| Error::runtime(format!("a state file has the operation {code}, which this version does not know")))
-    }
-}
-
-/// One change: operation, key, value (empty unless put).
-pub type Change = (Op, Vec<u8>, Vec<u8>);
 
 /// Changes of one operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,19 +19,18 @@ pub struct OperatorChanges {
     /// Each row of a table has a key of its own, and its place says nothing.
     pub by_key: bool,
     /// By table, in order.
-    pub tables: BTreeMap<String, Vec<Change>>,
+    pub tables: BTreeMap<String, Changes>,
 }
 
 impl OperatorChanges {
     /// A state as the changes that make it from nothing.
     pub fn all_of(state: OperatorState) -> Self {
-        let puts = |rows: Vec<(Vec<u8>, Vec<u8>)>| rows.into_iter().map(|(k, v)| (Op::Put, k, v)).collect();
-        let tables = state.tables.into_iter().map(|(name, rows)| (name, puts(rows))).collect();
+        let tables = state.tables.into_iter().map(|(name, rows)| (name, Changes::from(rows))).collect();
         Self { identity: state.identity, kind: state.kind, layout: state.layout, whole: true, by_key: false, tables }
     }
 
     pub fn rows(&self) -> usize {
-        self.tables.values().map(Vec::len).sum()
+        self.tables.values().map(Changes::len).sum()
     }
 }
 
@@ -77,14 +49,14 @@ struct Operator {
 
 /// A table as its operator wrote it as long as it only writes all of it; by key once it writes changes.
 enum Table {
-    Written(Vec<(Vec<u8>, Vec<u8>)>),
+    Written(Rows),
     ByKey(BTreeMap<Vec<u8>, Vec<u8>>),
 }
 
 impl Table {
     fn by_key(&mut self) -> &mut BTreeMap<Vec<u8>, Vec<u8>> {
         if let Table::Written(rows) = self {
-            *self = Table::ByKey(std::mem::take(rows).into_iter().collect());
+            *self = Table::ByKey(rows.iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect());
         }
         match self {
             Table::ByKey(rows) => rows,
@@ -110,17 +82,20 @@ impl Accumulated {
         if changes.whole {
             tables.clear();
         }
-        for (name, rows) in changes.tables {
-            if changes.whole && rows.iter().all(|(op, ..)| *op == Op::Put) {
-                tables.insert(name, Table::Written(rows.into_iter().map(|(_, k, v)| (k, v)).collect()));
-                continue;
-            }
+        for (name, changed) in changes.tables {
+            let changed = match if changes.whole { changed.into_puts() } else { Err(changed) } {
+                Ok(rows) => {
+                    tables.insert(name, Table::Written(rows));
+                    continue;
+                }
+                Err(changed) => changed,
+            };
             let table = tables.entry(name).or_insert_with(|| Table::ByKey(BTreeMap::new())).by_key();
-            for (op, key, value) in rows {
-                match op {
-                    Op::Put => drop(table.insert(key, value)),
-                    Op::Delete => drop(table.remove(&key)),
-                    Op::DeletePrefix => delete_prefix(table, &key),
+            for (kind, key, value) in changed.iter() {
+                match kind {
+                    ChangeKind::Put => drop(table.insert(key.to_vec(), value.to_vec())),
+                    ChangeKind::Delete => drop(table.remove(key)),
+                    ChangeKind::DeletePrefix => delete_prefix(table, key),
                 }
             }
         }
@@ -130,7 +105,7 @@ impl Accumulated {
     pub fn into_states(self) -> Vec<OperatorState> {
         let rows = |table: Table| match table {
             Table::Written(rows) => rows,
-            Table::ByKey(rows) => rows.into_iter().collect(),
+            Table::ByKey(rows) => rows.into_iter().collect::<Rows>(),
         };
         let states = self.operators.into_iter().map(|Operator { identity, kind, layout, tables }| OperatorState {
             identity,
@@ -153,38 +128,39 @@ fn delete_prefix(table: &mut BTreeMap<Vec<u8>, Vec<u8>>, prefix: &[u8]) {
 mod tests {
     use super::*;
 
-    fn changes(whole: bool, rows: &[(Op, &str, &str)]) -> OperatorChanges {
-        let rows = rows.iter().map(|(op, k, v)| (*op, k.as_bytes().to_vec(), v.as_bytes().to_vec())).collect();
+    fn changes(whole: bool, rows: &[(ChangeKind, &str, &str)]) -> OperatorChanges {
+        let mut changes = Changes::default();
+        rows.iter().for_each(|(kind, k, v)| changes.push(*kind, k.as_bytes(), v.as_bytes()));
         OperatorChanges {
             identity: "a".into(),
             kind: "A".into(),
             layout: Layout::default(),
             whole,
             by_key: false,
-            tables: [("t".to_owned(), rows)].into(),
+            tables: [("t".to_owned(), changes)].into(),
         }
     }
 
     fn text(state: Accumulated) -> String {
         let states = state.into_states();
-        let rows = states.iter().flat_map(|s| s.tables.values().flatten());
+        let rows = states.iter().flat_map(|s| s.tables.values().flat_map(Rows::iter));
         rows.map(|(k, v)| format!("{}={}", String::from_utf8_lossy(k), String::from_utf8_lossy(v))).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn changes_are_applied_in_order() {
         let mut state = Accumulated::default();
-        state.apply(changes(true, &[(Op::Put, "b", "1"), (Op::Put, "a", "2"), (Op::Put, "b", "3")]));
+        state.apply(changes(true, &[(ChangeKind::Put, "b", "1"), (ChangeKind::Put, "a", "2"), (ChangeKind::Put, "b", "3")]));
         state.apply(changes(
             false,
-            &[(Op::Put, "a1", "4"), (Op::Put, "a2", "5"), (Op::Delete, "b", ""), (Op::DeletePrefix, "a", ""), (Op::Put, "a3", "6")],
+            &[(ChangeKind::Put, "a1", "4"), (ChangeKind::Put, "a2", "5"), (ChangeKind::Delete, "b", ""), (ChangeKind::DeletePrefix, "a", ""), (ChangeKind::Put, "a3", "6")],
         ));
         assert_eq!(text(state), "a3=6");
         let mut written = Accumulated::default();
-        written.apply(changes(true, &[(Op::Put, "b", "1"), (Op::Put, "a", "2"), (Op::Put, "b", "3")]));
+        written.apply(changes(true, &[(ChangeKind::Put, "b", "1"), (ChangeKind::Put, "a", "2"), (ChangeKind::Put, "b", "3")]));
         assert_eq!(text(written), "b=1 a=2 b=3", "an operator that writes all keeps its order, and equal keys");
         let mut gone = Accumulated::default();
-        gone.apply(changes(true, &[(Op::Put, "b", "1")]));
+        gone.apply(changes(true, &[(ChangeKind::Put, "b", "1")]));
         gone.apply(changes(true, &[]));
         assert!(gone.into_states().is_empty());
     }

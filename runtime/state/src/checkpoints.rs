@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use sluice_batch::{Error, Result, fail};
 
 use crate::chain::{self, Chain};
-use crate::change::{Op, OperatorChanges};
+use crate::change::{ChangeKind, OperatorChanges};
 use crate::file::{self, Header};
+use crate::savepoint::Saved;
 use crate::storage::{Storage, Version};
-use crate::{Layout, OperatorState, SourceState, Tables};
+use crate::{Layout, OperatorState, Rows, SourceState, Tables};
 
 /// The file that is the commit record of jobs without Kafka.
 const RECORD: &str = "commit.json";
@@ -67,9 +68,10 @@ pub struct Loaded {
 }
 
 /// State that is not in memory: its rows are read when they are given to their operators, a part at a time.
-pub struct Streamed {
-    chain: Chain,
-    members: Vec<chain::Member>,
+pub enum Streamed {
+    /// Of a commit.
+    Chain(Chain, Vec<chain::Member>),
+    Savepoint(Vec<Saved>),
 }
 
 impl Streamed {
@@ -77,10 +79,14 @@ impl Streamed {
     ///
     /// # Errors
     /// If a file cannot be read, or those of `each`.
-    pub fn rows(&self, each: &mut dyn FnMut(&str, &str, Vec<chain::Row>) -> Result<()>) -> Result<()> {
-        for member in &self.members {
+    pub fn rows(&self, each: &mut dyn FnMut(&str, &str, Rows) -> Result<()>) -> Result<()> {
+        let (chain, members) = match self {
+            Self::Chain(chain, members) => (chain, members),
+            Self::Savepoint(all) => return all.iter().try_for_each(|o| o.rows(&mut |table, rows| each(&o.identity, table, rows))),
+        };
+        for member in members {
             for table in &member.tables {
-                self.chain.rows(member, table, &mut |rows| each(&member.identity, table, rows))?;
+                chain.rows(member, table, &mut |rows| each(&member.identity, table, rows))?;
             }
         }
         Ok(())
@@ -187,9 +193,9 @@ impl Checkpoints {
             let mut tables = Tables::new();
             let streamed = streams(&member.identity, &member.layout);
             for table in member.tables.iter().filter(|_| !streamed) {
-                let mut all = vec![];
-                chain.rows(&member, table, &mut |mut rows| {
-                    all.append(&mut rows);
+                let mut all = Rows::default();
+                chain.rows(&member, table, &mut |rows| {
+                    all.append(rows);
                     Ok(())
                 })?;
                 if !all.is_empty() {
@@ -204,7 +210,7 @@ impl Checkpoints {
         }
         self.held = operators.iter().map(|o| o.identity.clone()).collect();
         let sources = chain.header().sources;
-        let streamed = (!members.is_empty()).then_some(Streamed { chain, members });
+        let streamed = (!members.is_empty()).then_some(Streamed::Chain(chain, members));
         Ok(Loaded { operators, sources, streamed })
     }
 
@@ -385,7 +391,7 @@ fn merge(storage: &Arc<dyn Storage>, names: &[String], pipeline: String, generat
     for member in &members {
         for table in &member.tables {
             chain.rows(member, table, &mut |part| {
-                writer.write(&member.identity, table, part.iter().map(|(key, value)| (Op::Put, &key[..], &value[..])))
+                writer.write(&member.identity, table, part.iter().map(|(key, value)| (ChangeKind::Put, key, value)))
             })?;
         }
     }
@@ -399,25 +405,29 @@ fn merge(storage: &Arc<dyn Storage>, names: &[String], pipeline: String, generat
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::change::Changes;
     use crate::storage;
 
-    fn changes(whole: bool, rows: Vec<(Op, u32)>, size: usize) -> Vec<OperatorChanges> {
+    fn changes(whole: bool, rows: Vec<(ChangeKind, u32)>, size: usize) -> Vec<OperatorChanges> {
         // Hardly compressible.
         let value =
             |k: u32| (0..size).map(|i| ((i as u32).wrapping_mul(2_654_435_761).wrapping_add(k.wrapping_mul(97)) >> 13) as u8).collect();
-        let rows = rows.into_iter().map(|(op, k)| (op, k.to_be_bytes().to_vec(), if op == Op::Put { value(k) } else { vec![] })).collect();
+        let mut changes = Changes::default();
+        rows.into_iter().for_each(|(kind, k)| {
+            changes.push(kind, &k.to_be_bytes(), if kind == ChangeKind::Put { value(k) } else { vec![] }.as_slice());
+        });
         vec![OperatorChanges {
             identity: "A-1".into(),
             kind: "A".into(),
             layout: Default::default(),
             whole,
             by_key: true,
-            tables: [("t".to_owned(), rows)].into(),
+            tables: [("t".to_owned(), changes)].into(),
         }]
     }
 
     fn keys(loaded: &Loaded) -> Vec<u32> {
-        loaded.operators.iter().flat_map(|o| o.tables["t"].iter()).map(|(k, _)| u32::from_be_bytes(k[..].try_into().unwrap())).collect()
+        loaded.operators.iter().flat_map(|o| o.tables["t"].iter()).map(|(k, _)| u32::from_be_bytes(k.try_into().unwrap())).collect()
     }
 
     fn reopen(storage: &Arc<dyn Storage>, record: &Record) -> (Checkpoints, Loaded) {
@@ -425,15 +435,15 @@ mod tests {
         let loaded = c.load(Some(record), record.generation + 1, &|_, _| false).unwrap();
         let streamed = Checkpoints::new(storage.clone(), "p").load(Some(record), record.generation + 1, &|_, _| true).unwrap();
         assert!(streamed.operators.iter().all(|o| o.tables.is_empty()));
-        let mut rows = vec![];
+        let mut rows = Rows::default();
         streamed.streamed.iter().for_each(|s| {
-            s.rows(&mut |_, _, mut part| {
-                rows.append(&mut part);
+            s.rows(&mut |_, _, part| {
+                rows.append(part);
                 Ok(())
             })
             .unwrap()
         });
-        assert_eq!(rows, loaded.operators.iter().flat_map(|o| o.tables["t"].clone()).collect::<Vec<_>>());
+        assert_eq!(rows, loaded.operators.iter().flat_map(|o| o.tables["t"].iter()).collect());
         c.clean().unwrap();
         (c, loaded)
     }
@@ -445,18 +455,18 @@ mod tests {
         let mut c = Checkpoints::new(storage.clone(), "p");
         assert!(c.load(None, 1, &|_, _| false).unwrap().operators.is_empty());
         let mut record = Record { generation: 1, ..Record::default() };
-        c.write(1, &changes(true, vec![(Op::Put, 1), (Op::Put, 2)], 4), &[]).unwrap();
+        c.write(1, &changes(true, vec![(ChangeKind::Put, 1), (ChangeKind::Put, 2)], 4), &[]).unwrap();
         c.committed().unwrap();
-        record.snapshot = Some(c.write(2, &changes(false, vec![(Op::Delete, 1), (Op::Put, 3)], 4), &[]).unwrap());
+        record.snapshot = Some(c.write(2, &changes(false, vec![(ChangeKind::Delete, 1), (ChangeKind::Put, 3)], 4), &[]).unwrap());
         c.committed().unwrap();
         // Written, but the record was not.
-        c.write(3, &changes(false, vec![(Op::Delete, 2)], 4), &[]).unwrap();
+        c.write(3, &changes(false, vec![(ChangeKind::Delete, 2)], 4), &[]).unwrap();
         assert_eq!(storage.list().unwrap().len(), 3);
         drop(c);
         let (mut c, loaded) = reopen(&storage, &record);
         assert_eq!(keys(&loaded), [2, 3]);
         assert_eq!(storage.list().unwrap().len(), 2);
-        record.snapshot = Some(c.write(3, &changes(false, vec![(Op::Put, 9)], 4), &[]).unwrap());
+        record.snapshot = Some(c.write(3, &changes(false, vec![(ChangeKind::Put, 9)], 4), &[]).unwrap());
         record.generation = 2;
         assert_eq!(keys(&reopen(&storage, &record).1), [2, 3, 9]);
         let lost = Checkpoints::new(storage.clone(), "p").load(None, 3, &|_, _| false).err().unwrap();
@@ -472,7 +482,7 @@ mod tests {
         let mut record = Record { generation: 1, ..Record::default() };
         for epoch in 1..200u32 {
             let forced = c.must_write().unwrap();
-            let rows = (0..10).map(|i| (Op::Put, (epoch * 7 + i) % 500)).collect();
+            let rows = (0..10).map(|i| (ChangeKind::Put, (epoch * 7 + i) % 500)).collect();
             record.snapshot = Some(c.write(u64::from(epoch), &changes(epoch == 1, rows, 2000), &[]).unwrap());
             assert!(!forced || c.chain.len() < 150);
             c.committed().unwrap();
@@ -522,7 +532,7 @@ mod tests {
         for _ in 0..2 {
             let mut c = Checkpoints::new(storage.clone(), "p");
             c.start_over(3).unwrap();
-            c.write(1, &changes(true, vec![(Op::Put, 1)], 4), &[]).unwrap();
+            c.write(1, &changes(true, vec![(ChangeKind::Put, 1)], 4), &[]).unwrap();
         }
         assert_eq!(storage.list().unwrap().len(), 1);
     }
@@ -535,7 +545,7 @@ mod tests {
         c.load(None, 1, &|_, _| false).unwrap();
         let mut record = Record { generation: 1, ..Record::default() };
         for epoch in 1..4 {
-            record.snapshot = Some(c.write(epoch, &changes(true, vec![(Op::Put, epoch as u32)], 4), &[]).unwrap());
+            record.snapshot = Some(c.write(epoch, &changes(true, vec![(ChangeKind::Put, epoch as u32)], 4), &[]).unwrap());
             c.committed().unwrap();
             assert_eq!(storage.list().unwrap().len(), 1);
         }

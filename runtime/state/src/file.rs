@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sluice_batch::{Error, Result};
 
 use crate::chain::order;
-use crate::change::{Change, Op, OperatorChanges};
+use crate::change::{ChangeKind, Changes, OperatorChanges};
 use crate::storage::{Input, Storage};
 use crate::{Layout, SourceState};
 
@@ -93,8 +93,7 @@ pub fn encode(mut header: Header, changes: &[OperatorChanges]) -> Result<Vec<u8>
         for (table, rows) in &operator.tables {
             let order = if operator.by_key { order(rows) } else { (0..rows.len()).collect() };
             for part in order.chunks(BATCH_ROWS) {
-                let part = part.iter().map(|at| (rows[*at].0, &rows[*at].1[..], &rows[*at].2[..]));
-                writer.write(&operator.identity, table, part)?;
+                writer.write(&operator.identity, table, part.iter().map(|at| rows.get(*at)))?;
             }
         }
     }
@@ -137,7 +136,7 @@ impl<W: Write + Send> Writer<W> {
         &mut self,
         operator: &str,
         table: &str,
-        rows: impl ExactSizeIterator<Item = (Op, &'r [u8], &'r [u8])> + Clone,
+        rows: impl ExactSizeIterator<Item = (ChangeKind, &'r [u8], &'r [u8])> + Clone,
     ) -> Result<()> {
         let constant = |text: &str| -> Result<ArrayRef> {
             let keys = UInt16Array::from(vec![0; rows.len()]);
@@ -146,7 +145,7 @@ impl<W: Write + Send> Writer<W> {
         let columns: Vec<ArrayRef> = vec![
             constant(operator)?,
             constant(table)?,
-            Arc::new(UInt8Array::from_iter_values(rows.clone().map(|(op, ..)| op.code()))),
+            Arc::new(UInt8Array::from_iter_values(rows.clone().map(|(kind, ..)| code(kind)))),
             Arc::new(BinaryArray::from_iter_values(rows.clone().map(|(_, key, _)| key))),
             Arc::new(BinaryArray::from_iter_values(rows.clone().map(|(.., value)| value))),
         ];
@@ -193,41 +192,47 @@ pub fn places(storage: &Arc<dyn Storage>, name: &str) -> Result<(Header, BTreeMa
     Ok((header, places))
 }
 
-/// The changes of one table, as they are read.
-pub struct Rows {
+/// The changes of one table, as they are read: a part at a time.
+pub struct Reader {
     batches: ParquetRecordBatchReader,
-    now: std::vec::IntoIter<Change>,
 }
 
-/// `count` changes from the row `first` on.
+/// `count` changes from the row `first` on. `many`: the files that are open at the same time.
 ///
 /// # Errors
 /// If the file is missing or damaged.
-pub fn rows(storage: &Arc<dyn Storage>, name: &str, first: usize, count: usize) -> Result<Rows> {
+pub fn read(storage: &Arc<dyn Storage>, name: &str, first: usize, count: usize, many: usize) -> Result<Reader> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(Input::open_one_of_many(storage, name)?).map_err(bad)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["op", "key", "value"]);
-    let batches = builder.with_projection(mask).with_batch_size(READ_ROWS).with_offset(first).with_limit(count).build().map_err(bad)?;
-    Ok(Rows { batches, now: vec![].into_iter() })
+    let rows = if many > 1 { READ_ROWS } else { BATCH_ROWS };
+    let batches = builder.with_projection(mask).with_batch_size(rows).with_offset(first).with_limit(count).build().map_err(bad)?;
+    Ok(Reader { batches })
 }
 
-impl Iterator for Rows {
-    type Item = Result<Change>;
+impl Iterator for Reader {
+    type Item = Result<Changes>;
 
-    fn next(&mut self) -> Option<Result<Change>> {
-        loop {
-            if let Some(change) = self.now.next() {
-                return Some(Ok(change));
-            }
-            let batch = match self.batches.next()? {
-                Ok(batch) => batch,
-                Err(e) => return Some(Err(bad(e))),
-            };
-            match changes_of(&batch, 0..batch.num_rows()) {
-                Ok(changes) => self.now = changes.into_iter(),
-                Err(e) => return Some(Err(e)),
-            }
-        }
+    fn next(&mut self) -> Option<Result<Changes>> {
+        let batch = self.batches.next()?.map_err(bad);
+        Some(batch.and_then(|batch| changes_of(&batch, 0..batch.num_rows())))
     }
+}
+
+fn code(kind: ChangeKind) -> u8 {
+    match kind {
+        ChangeKind::Put => 0,
+        ChangeKind::Delete => 1,
+        ChangeKind::DeletePrefix => 2,
+    }
+}
+
+fn of_code(code: u8) -> Result<ChangeKind> {
+    Ok(match code {
+        0 => ChangeKind::Put,
+        1 => ChangeKind::Delete,
+        2 => ChangeKind::DeletePrefix,
+        _ => return Err(bad(format!("it has the operation {code}, which this version does not know"))),
+    })
 }
 
 /// What [`encode`] wrote, all at once: for tools and tests ([`crate::chain`] reads a part at a time).
@@ -251,7 +256,7 @@ pub fn decode(bytes: Vec<u8>) -> Result<(Header, Vec<OperatorChanges>)> {
         for (operator, table, rows) in runs(&batch)? {
             let found = changes.iter_mut().find(|c| c.identity == operator);
             let known = found.ok_or_else(|| bad(format!("it has rows of an operator '{operator}' that it does not name")))?;
-            known.tables.entry(table).or_default().extend(changes_of(&batch, rows)?);
+            known.tables.entry(table).or_default().append(changes_of(&batch, rows)?);
         }
     }
     Ok((header, changes))
@@ -286,28 +291,37 @@ fn runs(batch: &RecordBatch) -> Result<Vec<(String, String, Range<usize>)>> {
     Ok(runs)
 }
 
-fn changes_of(batch: &RecordBatch, rows: Range<usize>) -> Result<Vec<Change>> {
-    let ops = column(batch, "op")?.as_primitive_opt::<UInt8Type>().ok_or_else(wrong)?;
+fn changes_of(batch: &RecordBatch, rows: Range<usize>) -> Result<Changes> {
+    let kinds = column(batch, "op")?.as_primitive_opt::<UInt8Type>().ok_or_else(wrong)?;
     let keys = column(batch, "key")?.as_binary_opt::<i32>().ok_or_else(wrong)?;
     let values = column(batch, "value")?.as_binary_opt::<i32>().ok_or_else(wrong)?;
-    rows.map(|i| Ok((Op::of_code(ops.value(i))?, keys.value(i).to_vec(), values.value(i).to_vec()))).collect()
+    let mut changes = Changes::default();
+    for i in rows {
+        changes.push(of_code(kinds.value(i))?, keys.value(i), values.value(i));
+    }
+    Ok(changes)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::change::Rows;
 
     #[test]
     fn what_is_written_is_read() {
-        let rows: Vec<_> = (0..20_000u32).map(|i| (Op::Put, i.to_be_bytes().to_vec(), vec![7; (i % 5) as usize])).collect();
+        let rows: Rows = (0..20_000u32).map(|i| (i.to_be_bytes(), vec![7; (i % 5) as usize])).collect();
+        let right: Rows = [([], [1])].into_iter().collect();
+        let mut gone = Changes::default();
+        gone.push(ChangeKind::DeletePrefix, &[1], &[]);
+        gone.push(ChangeKind::Delete, &[2], &[]);
         let one = OperatorChanges {
             identity: "Join-1".into(),
             kind: "Join".into(),
             layout: Layout { meaning: "m".into(), ..Layout::default() },
             whole: true,
             by_key: false,
-            tables: [("left".to_owned(), rows), ("right".to_owned(), vec![(Op::Put, vec![], vec![1])])].into(),
+            tables: [("left".to_owned(), rows.into()), ("right".to_owned(), right.into())].into(),
         };
         let two = OperatorChanges {
             identity: "TopN-1".into(),
@@ -315,7 +329,7 @@ mod tests {
             layout: Layout::default(),
             whole: false,
             by_key: false,
-            tables: [("rows".to_owned(), vec![(Op::DeletePrefix, vec![1], vec![]), (Op::Delete, vec![2], vec![])])].into(),
+            tables: [("rows".to_owned(), gone)].into(),
         };
         let empty = OperatorChanges {
             identity: "Over-1".into(),

@@ -25,10 +25,11 @@ use serde::{Deserialize, Serialize};
 pub use layout::Layout;
 pub use migrate::migrate;
 pub use savepoint::Savepoint;
+pub use sluice_operators::state::Rows;
 pub use table::read_columns;
 
-/// Tables of one operator by name: rows of key and value.
-pub type Tables = BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>;
+/// Tables of one operator by name.
+pub type Tables = BTreeMap<String, Rows>;
 
 /// State of one operator.
 #[derive(Clone, Debug, PartialEq, Eq)]

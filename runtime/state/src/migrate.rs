@@ -4,7 +4,7 @@
 use arrow::array::{ArrayRef, new_null_array};
 use sluice_batch::{Error, Result};
 
-use crate::Tables;
+use crate::{Rows, Tables};
 use crate::cells::{Cells, codec, join, split, sql_types};
 use crate::layout::{Column, Layout, Part, Table};
 
@@ -21,24 +21,35 @@ pub fn migrate(tables: Tables, old: &Layout, new: &Layout) -> Result<Tables> {
     }
     let mut out = Tables::new();
     for (name, rows) in tables {
-        let (Some(from), Some(to)) = (find(old, &name), find(new, &name)) else { continue };
-        let moved = if from == to { rows } else { table(from, to, &rows)? };
-        out.insert(name, moved);
+        if let Some(moved) = migrate_rows(&name, rows, old, new)? {
+            out.insert(name, moved);
+        }
     }
     Ok(out)
+}
+
+/// Some rows of a table of an operator in its new layout; `None` if that has no such table.
+///
+/// # Errors
+/// As [`migrate`].
+pub fn migrate_rows(name: &str, rows: Rows, old: &Layout, new: &Layout) -> Result<Option<Rows>> {
+    if old.tables == new.tables || old.tables.is_empty() {
+        return Ok(Some(rows));
+    }
+    let (Some(from), Some(to)) = (find(old, name), find(new, name)) else { return Ok(None) };
+    Ok(Some(if from == to { rows } else { table(from, to, &rows)? }))
 }
 
 fn find<'a>(layout: &'a Layout, name: &str) -> Option<&'a Table> {
     layout.tables.iter().find(|t| t.name == name)
 }
 
-fn table(from: &Table, to: &Table, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut out = Vec::with_capacity(rows.len());
-    for rows in rows.chunks(ROWS) {
-        let mut keys: Vec<&[u8]> = rows.iter().map(|r| r.0.as_slice()).collect();
-        let mut values: Vec<&[u8]> = rows.iter().map(|r| r.1.as_slice()).collect();
+fn table(from: &Table, to: &Table, rows: &Rows) -> Result<Rows> {
+    let mut out = Rows::default();
+    for begin in (0..rows.len()).step_by(ROWS) {
+        let (mut keys, mut values): (Vec<&[u8]>, Vec<&[u8]>) = rows.iter().skip(begin).take(ROWS).unzip();
         let (keys, values) = (side(&from.key, &to.key, &mut keys)?, side(&from.value, &to.value, &mut values)?);
-        out.extend(keys.into_iter().zip(values));
+        keys.iter().zip(&values).for_each(|(key, value)| out.push(key, value));
     }
     Ok(out)
 }

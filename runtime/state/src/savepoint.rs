@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use sluice_batch::{Error, Result, fail};
 
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Manifest, Table};
+use crate::migrate::migrate_rows;
 use crate::storage::Storage;
 use crate::typed::{Calls, Reader, Typed};
-use crate::{OperatorState, SourceState, table};
+use crate::{Layout, OperatorState, Rows, SourceState, Tables, table};
 
 /// The file that makes a directory a savepoint.
 pub const MANIFEST: &str = "manifest.json";
@@ -23,13 +24,6 @@ pub struct Savepoint {
 }
 
 impl Savepoint {
-    /// Without the sources' watermarks: a job started from a savepoint takes its time from what it reads, as Flink's does. (A job that
-    /// goes on after a crash keeps them: its output is that of an uninterrupted run.)
-    pub fn with_new_time(mut self) -> Self {
-        self.sources.iter_mut().for_each(|s| s.watermark = None);
-        self
-    }
-
     /// That a directory can take a savepoint.
     ///
     /// # Errors
@@ -133,18 +127,67 @@ impl Savepoint {
         let manifest = Self::manifest(directory.as_ref())?;
         let mut operators = vec![];
         for operator in manifest.operators {
-            let mut tables = crate::Tables::new();
-            for t in operator.tables {
-                let rows = table::read(directory, plain(&t.file))?;
-                if rows.len() as u64 != t.rows {
-                    let what = format!("{} has {} rows, the manifest says {}", t.file, rows.len(), t.rows);
-                    return Err(failed(directory.as_ref(), what));
-                }
-                tables.insert(t.name, rows);
-            }
-            operators.push(OperatorState { identity: operator.identity, kind: operator.kind, tables, layout: operator.layout });
+            let saved = Saved::new(directory, &operator, operator.identity.clone(), operator.layout.clone());
+            let (identity, kind, layout) = (operator.identity, operator.kind, operator.layout);
+            operators.push(OperatorState { identity, kind, tables: saved.load()?, layout });
         }
         Ok(Self { sql: manifest.sql, sources: manifest.sources, operators })
+    }
+}
+
+/// The state of an operator of a savepoint, whose rows are read when they are needed.
+#[derive(Clone)]
+pub struct Saved {
+    directory: Arc<dyn Storage>,
+    tables: Vec<manifest::Table>,
+    old: Layout,
+    /// Under the identity of the job that is to have it.
+    pub identity: String,
+    pub kind: String,
+    /// In which the rows are given.
+    pub layout: Layout,
+}
+
+impl Saved {
+    /// `identity`, `layout`: of the job that is to have it.
+    pub fn new(directory: &Arc<dyn Storage>, operator: &manifest::Operator, identity: String, layout: Layout) -> Self {
+        let (tables, old, kind) = (operator.tables.clone(), operator.layout.clone(), operator.kind.clone());
+        Self { directory: directory.clone(), tables, old, identity, kind, layout }
+    }
+
+    /// Calls `each` with all rows, a part of a table at a time.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, rows are not of the layout, or those of `each`.
+    pub fn rows(&self, each: &mut dyn FnMut(&str, Rows) -> Result<()>) -> Result<()> {
+        for Table { name, file, rows, .. } in &self.tables {
+            let mut read = 0;
+            table::read(&self.directory, plain(file), &mut |part| {
+                read += part.len() as u64;
+                let moved = migrate_rows(name, part, &self.old, &self.layout);
+                match moved.map_err(|e| e.context(format!("the state of {}", self.kind)))? {
+                    Some(part) => each(name, part),
+                    None => Ok(()),
+                }
+            })?;
+            if read != *rows {
+                return Err(failed(self.directory.as_ref(), format!("{file} has {read} rows, the manifest says {rows}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// All rows.
+    ///
+    /// # Errors
+    /// As [`Saved::rows`].
+    pub fn load(&self) -> Result<Tables> {
+        let mut tables: Tables = self.tables.iter().map(|t| (t.name.clone(), Rows::default())).collect();
+        self.rows(&mut |table, part| {
+            tables.entry(table.to_owned()).or_default().append(part);
+            Ok(())
+        })?;
+        Ok(tables)
     }
 }
 
@@ -168,7 +211,7 @@ fn write_table(
     file: &str,
     operator: &OperatorState,
     name: &str,
-    rows: &[(Vec<u8>, Vec<u8>)],
+    rows: &Rows,
     calls: Option<&Calls>,
 ) -> Result<Vec<manifest::Column>> {
     let layout = operator.layout.tables.iter().find(|t| t.name == name);
@@ -194,7 +237,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        let rows: Vec<_> = (0..20_000u32).map(|i| (i.to_be_bytes().to_vec(), vec![7; (i % 5) as usize])).collect();
+        let rows: Rows = (0..20_000u32).map(|i| (i.to_be_bytes(), vec![7; (i % 5) as usize])).collect();
         let savepoint = Savepoint {
             sql: "INSERT INTO a SELECT * FROM b".into(),
             sources: vec![SourceState {
@@ -207,7 +250,7 @@ mod tests {
             operators: vec![OperatorState {
                 identity: "Join-1".into(),
                 kind: "Join".into(),
-                tables: [("left".to_owned(), rows), ("right".to_owned(), vec![])].into(),
+                tables: [("left".to_owned(), rows), ("right".to_owned(), Rows::default())].into(),
                 layout: Default::default(),
             }],
         };

@@ -65,9 +65,8 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If the rows are not of the layout.
-    pub fn read(&self, rows: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<ArrayRef>> {
-        let mut keys: Vec<&[u8]> = rows.iter().map(|r| r.0.as_slice()).collect();
-        let mut values: Vec<&[u8]> = rows.iter().map(|r| r.1.as_slice()).collect();
+    pub fn read<'r>(&self, rows: impl Iterator<Item = (&'r [u8], &'r [u8])>) -> Result<Vec<ArrayRef>> {
+        let (mut keys, mut values): (Vec<&[u8]>, Vec<&[u8]>) = rows.unzip();
         let mut found: Vec<(String, ArrayRef)> = vec![];
         self.decode(&self.table.key, &split(&self.table.key, &mut keys)?, &mut found)?;
         self.decode(&self.table.value, &split(&self.table.value, &mut values)?, &mut found)?;

@@ -20,6 +20,8 @@ use crate::{CommittedOffset, PartitionOffset, TableSpec};
 const MOST: Duration = Duration::from_secs(900);
 /// How long one call may wait before it is looked whether it makes sense to go on.
 const CALL: Duration = Duration::from_secs(10);
+/// How long the first connection is waited for.
+const FIRST: Duration = Duration::from_secs(2);
 
 /// An open transaction and its producer.
 pub(crate) struct Transaction {
@@ -123,6 +125,8 @@ impl Transaction {
 
     fn init(&self, patience: Duration) -> Result<()> {
         let started = Instant::now();
+        // With no broker connected librdkafka looks for the coordinator only half a second later. Who does not answer is told of below.
+        drop(self.client.metadata(self.anchor.as_deref(), FIRST));
         loop {
             // SAFETY: the handle is valid.
             match check(unsafe { sys::rd_kafka_init_transactions(self.client.raw(), timeout_ms(CALL)) }) {

@@ -214,7 +214,7 @@ fn batch(rows: &[(usize, Row)], key: i64) -> Batch {
 fn restart(operator: &MatchRecognize, case: &Case, context: &EvalContext) -> Result<MatchRecognize> {
     let mut writer = SnapshotWriter::default();
     operator.snapshot(&mut writer)?;
-    let tables = writer.into_tables().into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+    let tables = writer.into_tables();
     let mut operator = MatchRecognize::new(&spec(case))?;
     operator.restore(&mut SnapshotReader::new(&tables, context))?;
     Ok(operator)
