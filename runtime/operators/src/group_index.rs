@@ -13,10 +13,13 @@ use crate::spill::Spill;
 /// No slot: the key is not in the index.
 pub const NO_SLOT: u32 = u32::MAX;
 
+/// Bytes that a key takes beside its own.
+const PER_KEY: usize = 44;
+
 /// Byte keys with dense slot numbers. Slots of removed keys are given out again.
 #[derive(Default)]
 pub struct KeyMap {
-    table: HashTable<u32>,
+    table: HashTable<Entry>,
     /// The key of each slot; empty for free slots.
     keys: Vec<Box<[u8]>>,
     free: Vec<u32>,
@@ -28,27 +31,47 @@ pub struct KeyMap {
     pub(crate) spill: Option<Box<Spill>>,
 }
 
+/// A slot, and its key's hash: neither growing the table nor passing others by looks at keys, which are far apart in memory.
+#[derive(Clone, Copy)]
+struct Entry {
+    slot: u32,
+    hash: u32,
+}
+
+/// A hash whose upper and lower bits differ, as the table wants it.
+#[inline]
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 impl KeyMap {
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u32 {
+        let hash = self.hasher.hash_one(key);
+        (hash ^ (hash >> 32)) as u32
+    }
+
     pub fn find(&self, key: &[u8]) -> Option<u32> {
-        self.table.find(self.hasher.hash_one(key), |s| *self.keys[*s as usize] == *key).copied()
+        let hash = self.hash(key);
+        self.table.find(spread(hash), |e| e.hash == hash && *self.keys[e.slot as usize] == *key).map(|e| e.slot)
     }
 
     /// The slot of a key, and whether it is new.
     pub fn insert(&mut self, key: &[u8]) -> (u32, bool) {
-        let hash = self.hasher.hash_one(key);
-        let (keys, hasher) = (&self.keys, &self.hasher);
-        let entry = self.table.entry(hash, |s| *keys[*s as usize] == *key, |s| hasher.hash_one(&*keys[*s as usize]));
-        let vacant = match entry {
+        let hash = self.hash(key);
+        let keys = &self.keys;
+        let same = |e: &Entry| e.hash == hash && *keys[e.slot as usize] == *key;
+        let vacant = match self.table.entry(spread(hash), same, |e| spread(e.hash)) {
             hashbrown::hash_table::Entry::Occupied(o) => {
-                let slot = *o.get();
+                let slot = o.get().slot;
                 self.touch(slot);
                 return (slot, false);
             }
             hashbrown::hash_table::Entry::Vacant(v) => v,
         };
         let slot = self.free.pop().unwrap_or(self.keys.len() as u32);
-        vacant.insert(slot);
-        self.bytes += key.len() + 40;
+        vacant.insert(Entry { slot, hash });
+        self.bytes += key.len() + PER_KEY;
         match self.keys.get_mut(slot as usize) {
             Some(place) => *place = key.into(),
             None => self.keys.push(key.into()),
@@ -84,10 +107,9 @@ impl KeyMap {
 
     fn take_key(&mut self, slot: u32) -> Box<[u8]> {
         let key = std::mem::take(&mut self.keys[slot as usize]);
-        let hash = self.hasher.hash_one(&*key);
-        if let Ok(entry) = self.table.find_entry(hash, |s| *s == slot) {
+        if let Ok(entry) = self.table.find_entry(spread(self.hash(&key)), |e| e.slot == slot) {
             entry.remove();
-            self.bytes -= key.len() + 40;
+            self.bytes -= key.len() + PER_KEY;
             self.free.push(slot);
         }
         key
@@ -137,8 +159,9 @@ impl KeyMap {
     pub fn rebind(&mut self, slot: u32) -> u32 {
         let key = std::mem::take(&mut self.keys[slot as usize]);
         let new = self.free.pop().unwrap_or(self.keys.len() as u32);
-        if let Some(place) = self.table.find_mut(self.hasher.hash_one(&*key), |s| *s == slot) {
-            *place = new;
+        let hash = self.hash(&key);
+        if let Some(entry) = self.table.find_mut(spread(hash), |e| e.slot == slot) {
+            entry.slot = new;
         }
         match self.keys.get_mut(new as usize) {
             Some(place) => *place = key,
@@ -183,7 +206,7 @@ impl KeyMap {
 
     /// The slots in use, in no order.
     pub fn slots(&self) -> impl Iterator<Item = u32> {
-        self.table.iter().copied()
+        self.table.iter().map(|e| e.slot)
     }
 
     pub fn memory(&self) -> usize {
