@@ -153,7 +153,13 @@ mod tests {
         state.apply(changes(true, &[(ChangeKind::Put, "b", "1"), (ChangeKind::Put, "a", "2"), (ChangeKind::Put, "b", "3")]));
         state.apply(changes(
             false,
-            &[(ChangeKind::Put, "a1", "4"), (ChangeKind::Put, "a2", "5"), (ChangeKind::Delete, "b", ""), (ChangeKind::DeletePrefix, "a", ""), (ChangeKind::Put, "a3", "6")],
+            &[
+                (ChangeKind::Put, "a1", "4"),
+                (ChangeKind::Put, "a2", "5"),
+                (ChangeKind::Delete, "b", ""),
+                (ChangeKind::DeletePrefix, "a", ""),
+                (ChangeKind::Put, "a3", "6"),
+            ],
         ));
         assert_eq!(text(state), "a3=6");
         let mut written = Accumulated::default();

@@ -4,9 +4,9 @@
 use arrow::array::{ArrayRef, new_null_array};
 use sluice_batch::{Error, Result};
 
-use crate::{Rows, Tables};
 use crate::cells::{Cells, codec, join, split, sql_types};
 use crate::layout::{Column, Layout, Part, Table};
+use crate::{Rows, Tables};
 
 /// Rows that are moved at once.
 const ROWS: usize = 8192;

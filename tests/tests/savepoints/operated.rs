@@ -123,12 +123,19 @@ fn a_job_stops_stays_up_and_starts_by_name() {
     let info = second.until("its start", |j| j["rowsOut"].as_u64() > Some(0));
     assert_eq!(info["restoredFrom"], text(&lab.path("sp")), "{info}");
     drop(second);
+    // The savepoint may be gone by then: nobody needs it any more.
+    std::fs::rename(&savepoint, lab.path("moved")).unwrap();
     let again = Job::start(&lab, &named);
     let info = again.until("its start", |j| j["rowsOut"].as_u64() > Some(0));
     assert!(info["restoredFrom"].as_str().unwrap().starts_with("commit "), "{info}");
     succeed(&again.run.stop(SOON));
     let (from, _) = counted(&lab, &mut seen);
     assert_eq!(from, reached, "what was counted is taken back first");
+
+    // Whoever does need it hears of it.
+    let lost = Job::launch(&lab, &["--start", "4", "--restore-from", text(&savepoint)]);
+    let ended = lost.run.wait(SOON);
+    assert!(!ended.status.success() && String::from_utf8_lossy(&ended.stderr).contains("manifest.json"), "{ended:?}");
 
     // Under another name, and without a savepoint, from nothing.
     let empty = Job::start(&lab, &["--start", "3"]);
