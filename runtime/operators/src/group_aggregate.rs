@@ -359,7 +359,7 @@ impl Operator for GroupAggregate {
             out.put_with("groups", self.index.map().key(slot), |value| self.encode_slot(slot, value));
         }
         self.stored(&mut |key, value| {
-            out.put("groups", key.to_vec(), value.to_vec());
+            out.put("groups", key, value);
             Ok(())
         })
     }

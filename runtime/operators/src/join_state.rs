@@ -232,7 +232,7 @@ impl JoinState {
         self.stored(&mut |key, mut value| {
             while !value.is_empty() {
                 let (identity, row) = take_pair(&mut value)?;
-                out.put(table, row_key(key, identity), row.to_vec());
+                out.put(table, row_key(key, identity), row);
             }
             Ok(())
         })

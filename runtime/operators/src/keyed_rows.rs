@@ -108,10 +108,10 @@ impl KeyedRows {
     /// If the store cannot be read.
     pub fn snapshot(&self, table: &'static str, out: &mut SnapshotWriter) -> Result<()> {
         for slot in self.keys.slots() {
-            out.put(table, self.keys.key(slot).to_vec(), self.encode(slot));
+            out.put(table, self.keys.key(slot), self.encode(slot));
         }
         self.stored(&mut |key, value| {
-            out.put(table, key.to_vec(), value.to_vec());
+            out.put(table, key, value);
             Ok(())
         })
     }

@@ -181,7 +181,7 @@ impl Operator for SessionAggregate {
     }
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
-        out.put("progress", vec![], self.progress.to_be_bytes().to_vec());
+        out.put("progress", vec![], self.progress.to_be_bytes());
         for (key, session) in self.sessions.iter() {
             let (id, value) = self.encode(key, session);
             out.put("sessions", id, value);

@@ -101,10 +101,10 @@ impl Operator for SetOperation {
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
         for slot in self.rows.slots() {
-            out.put("rows", self.rows.key(slot).to_vec(), self.encode(slot));
+            out.put("rows", self.rows.key(slot), self.encode(slot));
         }
         self.stored(&mut |key, value| {
-            out.put("rows", key.to_vec(), value.to_vec());
+            out.put("rows", key, value);
             Ok(())
         })
     }

@@ -89,7 +89,7 @@ impl Operator for Sort {
             let (count, number) = self.counts[slot as usize];
             let mut value = count.to_be_bytes().to_vec();
             value.extend_from_slice(&number.to_be_bytes());
-            out.put("rows", self.rows.key(slot).to_vec(), value);
+            out.put("rows", self.rows.key(slot), value);
         }
         Ok(())
     }

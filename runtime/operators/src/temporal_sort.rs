@@ -102,7 +102,7 @@ impl Operator for TemporalSort {
     }
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
-        out.put("last", vec![], self.last.to_be_bytes().to_vec());
+        out.put("last", vec![], self.last.to_be_bytes());
         self.buffer.snapshot("rows", out)
     }
 

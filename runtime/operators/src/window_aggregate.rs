@@ -326,11 +326,11 @@ impl Operator for WindowAggregate {
     }
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
-        out.put("progress", vec![], self.progress.to_be_bytes().to_vec());
+        out.put("progress", vec![], self.progress.to_be_bytes());
         for slot in self.slices.values().flatten() {
             let mut value = vec![];
             self.encode(*slot, &mut value);
-            out.put("slices", self.index.map().key(*slot).to_vec(), value);
+            out.put("slices", self.index.map().key(*slot), value);
         }
         Ok(())
     }

@@ -180,7 +180,7 @@ impl Operator for WindowJoin {
                         put_bytes(&mut key, keys.get(row));
                         key.extend_from_slice(&end.to_be_bytes());
                         key.extend_from_slice(&number.to_be_bytes());
-                        out.put(table, key, rows.get(row).to_vec());
+                        out.put(table, key, rows.get(row));
                         number += 1;
                     }
                 }

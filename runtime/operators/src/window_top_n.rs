@@ -202,7 +202,7 @@ impl Operator for WindowTopN {
     }
 
     fn snapshot(&self, out: &mut SnapshotWriter) -> Result<()> {
-        out.put("progress", vec![], self.progress.to_be_bytes().to_vec());
+        out.put("progress", vec![], self.progress.to_be_bytes());
         for (end, window) in &self.windows {
             let mut slots: Vec<u32> = window.keys.slots().collect();
             slots.sort_unstable();

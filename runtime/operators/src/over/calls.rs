@@ -362,7 +362,7 @@ impl Calls {
             if self.has_aggregates {
                 self.aggregates.encode(slot, &mut value);
             }
-            out.put("partitions", keys.key(slot).to_vec(), value);
+            out.put("partitions", keys.key(slot), value);
             let frame: Vec<u64> = s.frame.iter().map(|f| f.1).collect();
             let times = s.frame.iter().map(|f| f.0);
             self.snapshot_rows("frame", keys.key(slot), &frame, times, out)?;
