@@ -7,7 +7,7 @@ DEBUG := $(CARGO_TARGET_DIR)/debug/sluice
 RELEASE := $(CARGO_TARGET_DIR)/release/sluice
 SHARED ?= ../shared
 
-.PHONY: help setup build release install-kubectl demo demo-fraud demo-iot test fmt clippy unit golden cluster conformance bench crash
+.PHONY: help setup build release install-kubectl demo demo-fraud demo-iot test fmt clippy unit golden cluster scale conformance bench crash
 
 help:            ## what there is to make
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -53,6 +53,9 @@ golden:          ## Flink's answers, on real Kafka and a real registry
 
 cluster:         ## jobs on a Kubernetes that is brought up for them: upgraded, killed, rolled back, and their rows counted
 	tests/setup/setup.sh cluster && cargo build -p sluice -p sluice-operator -p kubectl-sluice && cargo test -p sluice-tests --test cluster
+
+scale:           ## 1,000 StreamingDeployments on that Kubernetes: time, memory and requests of the operator
+	tests/setup/setup.sh cluster && cargo build -p sluice -p sluice-operator && SLUICE_SCALE=1000 cargo test -p sluice-tests --test cluster -- scale::
 
 crash:           ## kills jobs 100 times each, at every step and at random, and all faults with all jobs, on real Kafka
 	cargo build -p sluice && SLUICE_CRASHES=100 cargo test -p sluice-tests --test crash --test faults

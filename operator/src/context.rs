@@ -23,6 +23,8 @@ pub struct Context {
     config_maps: References,
     /// Which deployments run on a SessionCluster, by (namespace, name).
     clusters: References,
+    /// What was seen of deployments that nothing has happened to since.
+    pub kept: crate::deployment::kept::Kept,
     /// What the API server has against the next step of a deployment, by (namespace, name): reason and text for its conditions.
     refusals: Mutex<BTreeMap<(String, String), (String, String)>>,
 }
@@ -38,6 +40,7 @@ impl Context {
             clock: Box::new(Timestamp::now),
             config_maps: Mutex::default(),
             clusters: Mutex::default(),
+            kept: crate::deployment::kept::Kept::default(),
             refusals: Mutex::default(),
         }
     }

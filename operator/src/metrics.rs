@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -19,6 +20,11 @@ pub struct Kind {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Request {
+    pub method: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct InPhase {
     namespace: String,
     phase: String,
@@ -30,33 +36,44 @@ pub struct Metrics {
     pub reconciles: Family<Kind, Counter>,
     pub failures: Family<Kind, Counter>,
     pub writes: Counter,
+    /// Requests to the API server; a watch is one.
+    pub requests: Family<Request, Counter>,
     pub duration: Histogram,
     pub leader: Gauge,
     deployments: Family<InPhase, Gauge>,
+    cpu: Counter<f64, AtomicU64>,
+    memory: Gauge,
     /// Phase by namespace and name.
     phases: Mutex<BTreeMap<(String, String), String>>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("sluice_operator");
+        let mut root = Registry::default();
         let metrics = Self {
             reconciles: Family::default(),
             failures: Family::default(),
             writes: Counter::default(),
+            requests: Family::default(),
+            cpu: Counter::default(),
+            memory: Gauge::default(),
             duration: Histogram::new(exponential_buckets(0.001, 4.0, 8)),
             leader: Gauge::default(),
             deployments: Family::default(),
             phases: Mutex::default(),
             registry: Registry::default(),
         };
+        root.register("process_cpu_seconds", "Processor time of this process", metrics.cpu.clone());
+        root.register("process_resident_memory_bytes", "Memory of this process", metrics.memory.clone());
+        let registry = root.sub_registry_with_prefix("sluice_operator");
         registry.register("reconciles", "Reconciles", metrics.reconciles.clone());
         registry.register("reconcile_failures", "Reconciles that ended with an error", metrics.failures.clone());
+        registry.register("api_requests", "Requests to the API server", metrics.requests.clone());
         registry.register("writes", "Requests that change something", metrics.writes.clone());
         registry.register("reconcile_duration_seconds", "Time of a reconcile", metrics.duration.clone());
         registry.register("leader", "1 if this process holds the lease", metrics.leader.clone());
         registry.register("deployments", "StreamingDeployments by phase", metrics.deployments.clone());
-        Self { registry, ..metrics }
+        Self { registry: root, ..metrics }
     }
 }
 
@@ -64,6 +81,9 @@ impl Metrics {
     /// # Errors
     /// Never in practice: writing to a String.
     pub fn render(&self) -> Result<String, std::fmt::Error> {
+        let (cpu, memory) = process();
+        self.cpu.inc_by((cpu - self.cpu.get()).max(0.0));
+        self.memory.set(memory);
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -87,6 +107,19 @@ impl Metrics {
     }
 }
 
+/// Processor time in seconds and resident memory in bytes of this process; 0 where the system does not tell.
+#[allow(clippy::cast_precision_loss)]
+fn process() -> (f64, i64) {
+    let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
+    let stat = read("/proc/self/stat");
+    // Behind the name in parentheses: user and system time are the 12th and 13th, in hundredths of a second.
+    let times = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    let ticks: u64 = times.filter_map(|t| t.parse::<u64>().ok()).sum();
+    let status = read("/proc/self/status");
+    let resident = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).and_then(|l| l.split_whitespace().next()?.parse::<i64>().ok());
+    (ticks as f64 / 100.0, resident.unwrap_or(0) * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -102,5 +135,6 @@ mod tests {
         let text = metrics.render().unwrap();
         assert!(text.contains(r#"sluice_operator_deployments{namespace="ns",phase="Upgrading"} 1"#), "{text}");
         assert!(text.contains(r#"sluice_operator_deployments{namespace="ns",phase="Running"} 0"#), "{text}");
+        assert!(process().1 > 1 << 20 && text.contains("\nprocess_resident_memory_bytes "), "{text}");
     }
 }

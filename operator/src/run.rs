@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kube::Client;
+use kube::client::{Body, ClientBuilder};
+use kube::{Client, Config};
+use tower::util::MapRequestLayer;
 
 use crate::context::Context;
 use crate::error::{Error, Result, What};
 use crate::http;
 use crate::k8s::lease::Election;
 use crate::k8s::watches::{self, Scope};
+use crate::metrics::{Metrics, Request};
 use crate::runtime_api::http::HttpRuntime;
 
 /// Options of `run`.
@@ -41,10 +44,13 @@ pub struct Args {
 /// # Errors
 /// If there is no cluster, or the CRDs are not installed; if the lease is lost.
 pub async fn run(args: Args) -> Result<()> {
-    let client = Client::try_default().await.what(|| "find a cluster (no kubeconfig, and not in a pod)".into())?;
+    let metrics = Metrics::default();
+    let client = counted_client(&metrics).await?;
     let own = client.default_namespace().to_owned();
     let scope = if args.all_namespaces { Scope::All } else { Scope::Namespace(args.namespace.clone().unwrap_or_else(|| own.clone())) };
-    let context = Arc::new(Context::new(client.clone(), &args.image, Arc::new(HttpRuntime::default())));
+    let mut context = Context::new(client.clone(), &args.image, Arc::new(HttpRuntime::default()));
+    context.metrics = metrics;
+    let context = Arc::new(context);
     http::start(args.http, context.clone()).await?;
     let version = client.apiserver_version().await.what(|| "ask the API server for its version".into())?;
     tracing::info!(scope = ?scope, image = args.image, api_server = version.git_version, "operator {}", env!("CARGO_PKG_VERSION"));
@@ -74,6 +80,19 @@ pub async fn run(args: Args) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// A client whose requests are counted.
+async fn counted_client(metrics: &Metrics) -> Result<Client> {
+    let none = |error: &dyn std::error::Error| Error::Setup(format!("there is no cluster: no kubeconfig, and this is no pod: {error}"));
+    let config = Config::infer().await.map_err(|e| none(&e))?;
+    let requests = metrics.requests.clone();
+    let count = MapRequestLayer::new(move |request: ::http::Request<Body>| {
+        requests.get_or_create(&Request { method: request.method().as_str().to_owned() }).inc();
+        request
+    });
+    let builder = ClientBuilder::try_from(config).what(|| "use the configuration of the cluster".into())?;
+    Ok(builder.with_layer(&count).build())
 }
 
 /// A lease that is given back need not run out.

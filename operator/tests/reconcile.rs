@@ -323,6 +323,8 @@ async fn a_refusal_of_the_api_server_is_shown() {
 async fn a_right_to_look_that_is_missing_is_shown() {
     let world = running("INSERT INTO a SELECT 1").await;
     world.api.store().refuse = Some((http::Method::GET, "services".into(), 403, "services is forbidden: cannot list".into()));
+    // It is noticed when there is something to look at.
+    world.context.kept.changed(NS, "job");
     for _ in 0..3 {
         assert!(world.turn("job").await.is_err());
     }
@@ -534,4 +536,29 @@ async fn rights_are_those_that_are_used() {
     let apart = [("list", "sessionclusters")];
     let idle: Vec<_> = idle.into_iter().filter(|(v, r)| !apart.contains(&(v.as_str(), r.as_str()))).collect();
     assert!(idle.is_empty(), "granted for nothing: {idle:?}");
+}
+
+#[tokio::test]
+async fn with_watches_an_idle_reconcile_asks_for_the_deployment_only() {
+    let world = running("INSERT INTO a SELECT 1").await;
+    for _ in 0..3 {
+        world.turn("job").await.unwrap();
+    }
+    let asked = |world: &World| std::mem::take(&mut world.api.store().requests);
+    asked(&world);
+    for _ in 0..20 {
+        world.turn("job").await.unwrap();
+    }
+    assert_eq!(asked(&world).into_iter().collect::<Vec<_>>(), [("get".to_owned(), "streamingdeployments".to_owned())]);
+    // What a watch tells leads to a whole look.
+    world.api.store().remove(&key("services", "job-rest"));
+    world.turn("job").await.unwrap();
+    assert_eq!(world.names("services"), ["job-rest"]);
+    // So does a job that does not answer.
+    world.turn("job").await.unwrap();
+    asked(&world);
+    let address = world.job_address("job-r1");
+    world.runtime.remove(&address);
+    world.turn("job").await.unwrap();
+    assert!(asked(&world).contains(&("list".to_owned(), "pods".to_owned())));
 }

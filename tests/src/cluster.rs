@@ -118,7 +118,10 @@ impl Cluster {
 
     fn kubectl_with(&self, args: &[&str], input: &str) -> Output {
         let mut command = Command::new(kubectl_program());
-        command.env("KUBECONFIG", &self.kubeconfig).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // kubectl finds `kubectl-sluice` beside `sluice`.
+        let folders = [crate::engine::binary().parent().unwrap().to_owned()];
+        let path = std::env::join_paths(folders.into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())));
+        command.env("PATH", path.unwrap()).env("KUBECONFIG", &self.kubeconfig).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
         let file = self.dir.path().join(format!("input-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         std::fs::write(&file, input).unwrap();
         let output = command.stdin(std::fs::File::open(&file).unwrap()).output().unwrap();

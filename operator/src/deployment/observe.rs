@@ -130,6 +130,11 @@ impl Observed {
         self.workloads.iter().find(|w| w.revision == revision)
     }
 
+    /// Whether the job was asked and has answered.
+    pub fn job_answers(&self) -> bool {
+        self.job.as_ref().is_some_and(|j| j.info.is_ok())
+    }
+
     /// The answer of a revision's job.
     pub fn info(&self, revision: i64) -> Option<&JobInfo> {
         self.job.as_ref().filter(|j| j.revision == revision).and_then(|j| j.info.as_ref().ok())
@@ -171,6 +176,15 @@ pub async fn observe(context: &Context, owner: &Owner, status: &StreamingDeploym
     observed.job = ask(context, observed.workload(current)).await;
     tracing::trace!(namespace = ns, name = owner.name, "observed {observed:?}");
     Ok(observed)
+}
+
+/// The same children, looked at before; the job is asked anew. None if it does not answer as before: then all is to be looked at.
+pub async fn again(context: &Context, mut observed: Observed, status: &StreamingDeploymentStatus) -> Option<Observed> {
+    if observed.job.is_some() {
+        observed.job = ask(context, observed.workload(status.revision.map_or(0, |r| r.current))).await;
+        return observed.job_answers().then_some(observed);
+    }
+    Some(observed)
 }
 
 /// Pods that should be there and are not: what the API server had against them is only in the events of who was to make them.

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{Action, Controller};
+use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher;
@@ -87,8 +88,16 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
 {
     let work = move |object, context| counted::<K>(object, context, reconcile);
-    controller.trigger_backoff(Pause).run(work, failed::<K>, context).for_each(|_| async {}).await;
+    controller
+        .with_config(Config::default().concurrency(AT_A_TIME))
+        .trigger_backoff(Pause)
+        .run(work, failed::<K>, context)
+        .for_each(|_| async {})
+        .await;
 }
+
+/// Reconciles at a time. Without a limit an operator that begins asks the API server for a thousand deployments at once, and is told to wait.
+const AT_A_TIME: u16 = 50;
 
 fn children() -> watcher::Config {
     watcher::Config::default().labels(&format!("{}={}", names::MANAGED_BY_LABEL, names::FIELD_MANAGER))
@@ -104,6 +113,22 @@ fn deployment_of<K: ResourceExt>(object: K) -> Option<ObjectRef<Meta<StreamingDe
 fn cluster_of<K: ResourceExt>(object: K) -> Option<ObjectRef<Meta<SessionCluster>>> {
     let name = object.labels().get(names::SESSION_LABEL)?;
     Some(ObjectRef::new(name).within(&object.namespace()?))
+}
+
+/// What is told of a child is told to [`crate::deployment::kept`], too.
+fn marked<K, I, F>(context: &Arc<Context>, map: F) -> impl Fn(K) -> Vec<ObjectRef<Meta<StreamingDeployment>>> + use<K, I, F>
+where
+    F: Fn(K) -> I,
+    I: IntoIterator<Item = ObjectRef<Meta<StreamingDeployment>>>,
+{
+    let context = context.clone();
+    move |object| {
+        let refs: Vec<_> = map(object).into_iter().collect();
+        for deployment in &refs {
+            context.kept.changed(deployment.namespace.as_deref().unwrap_or_default(), &deployment.name);
+        }
+        refs
+    }
 }
 
 /// Runs all controllers until they are dropped.
@@ -137,17 +162,24 @@ pub async fn run(context: Arc<Context>, scope: &Scope) {
         Some(ObjectRef::<Meta<SessionCluster>>::new(&cluster).within(&namespace))
     };
     let deployments = Controller::new(scope.api::<Meta<StreamingDeployment>>(client()), watcher::Config::default())
-        .watches(scope.api::<Meta<StatefulSet>>(client()), children(), deployment_of)
-        .watches(scope.api::<Pod>(client()), children(), of_pod)
+        .watches(scope.api::<Meta<StatefulSet>>(client()), children(), marked(&context, deployment_of))
+        .watches(scope.api::<Pod>(client()), children(), marked(&context, of_pod))
         .watches(scope.api::<Meta<SessionCluster>>(client()), watcher::Config::default(), of_cluster)
-        .watches(scope.api::<Job>(client()), children(), deployment_of)
-        .watches(scope.api::<Meta<Savepoint>>(client()), watcher::Config::default(), deployment_of)
+        .watches(scope.api::<Job>(client()), children(), marked(&context, deployment_of))
+        .watches(scope.api::<Meta<ControllerRevision>>(client()), children(), marked(&context, deployment_of))
+        .watches(scope.api::<Meta<ConfigMap>>(client()), children(), marked(&context, deployment_of))
+        .watches(scope.api::<Meta<Service>>(client()), children(), marked(&context, deployment_of))
+        .watches(scope.api::<Meta<ServiceAccount>>(client()), children(), marked(&context, deployment_of))
+        .watches(scope.api::<Meta<PersistentVolumeClaim>>(client()), children(), marked(&context, deployment_of))
+        .watches(scope.api::<Meta<PodDisruptionBudget>>(client()), children(), marked(&context, deployment_of))
+        .watches(scope.api::<Meta<Savepoint>>(client()), watcher::Config::default(), marked(&context, deployment_of))
         .watches(scope.api::<Meta<ConfigMap>>(client()), watcher::Config::default(), readers);
     let savepoints = Controller::new(scope.api::<Meta<Savepoint>>(client()), watcher::Config::default());
     let clusters = Controller::new(scope.api::<Meta<SessionCluster>>(client()), watcher::Config::default())
         .watches(scope.api::<Meta<StatefulSet>>(client()), children(), cluster_of)
         .watches(scope.api::<Pod>(client()), children(), cluster_of)
         .watches(scope.api::<Meta<StreamingDeployment>>(client()), watcher::Config::default(), used_by);
+    context.kept.enable();
     tokio::join!(
         drive(deployments, context.clone(), |c, ns, n| Box::pin(crate::deployment::reconcile(c, ns, n))),
         drive(savepoints, context.clone(), |c, ns, n| Box::pin(crate::savepoint::reconcile(c, ns, n))),

@@ -18,7 +18,7 @@ pub struct Store {
     pub objects: BTreeMap<Key, Value>,
     /// What was applied last, for removing what is not applied any more.
     applied: BTreeMap<Key, Value>,
-    version: u64,
+    pub version: u64,
     pub now: Timestamp,
     /// Writes that changed something or tried to, as `PATCH services/x`.
     pub writes: Vec<String>,
@@ -133,6 +133,7 @@ impl Store {
     pub fn remove(&mut self, key: &Key) {
         self.applied.remove(key);
         let Some(object) = self.objects.remove(key) else { return };
+        self.version += 1;
         let uid = object["metadata"]["uid"].clone();
         let owned: Vec<Key> = (self.objects.iter())
             .filter(|(_, o)| o["metadata"]["ownerReferences"].as_array().is_some_and(|r| r.iter().any(|r| r["uid"] == uid)))

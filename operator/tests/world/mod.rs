@@ -23,6 +23,8 @@ pub struct World {
     clock: Arc<AtomicI64>,
     pub context: Arc<Context>,
     next_ip: Mutex<u32>,
+    /// The newest version when the last reconcile ended: watches tell what is newer.
+    told: Mutex<u64>,
     /// Every start of a job: revision and arguments.
     pub starts: Mutex<Vec<(String, String)>>,
     /// Folders of savepoints that were deleted.
@@ -38,7 +40,16 @@ impl World {
         let (api, runtime) = (FakeApi::default(), Arc::new(FakeRuntime::default()));
         let clock = Arc::new(AtomicI64::new(1_800_000_000));
         let context = Self::operator(&api, &runtime, &clock);
-        let world = Self { api, runtime, clock, context, next_ip: Mutex::new(1), starts: Mutex::default(), deleted: Mutex::default() };
+        let world = Self {
+            api,
+            runtime,
+            clock,
+            context,
+            next_ip: Mutex::new(1),
+            told: Mutex::default(),
+            starts: Mutex::default(),
+            deleted: Mutex::default(),
+        };
         world.pass(0);
         world
     }
@@ -46,6 +57,7 @@ impl World {
     fn operator(api: &FakeApi, runtime: &Arc<FakeRuntime>, clock: &Arc<AtomicI64>) -> Arc<Context> {
         let mut context = Context::new(api.client(), "sluice:default", runtime.clone());
         let clock = clock.clone();
+        context.kept.enable();
         context.clock = Box::new(move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap());
         Arc::new(context)
     }
@@ -108,7 +120,11 @@ impl World {
 
     /// One reconcile of everything, then what the cluster does, then a second passes.
     pub async fn turn(&self, name: &str) -> Result<(), String> {
+        if self.api.store().version != *self.told.lock().unwrap() {
+            self.context.kept.changed(NS, name);
+        }
         let result = sluice_operator::deployment::reconcile(&self.context, NS, name).await.map(drop).map_err(|e| e.text());
+        *self.told.lock().unwrap() = self.api.store().version;
         for savepoint in self.names("savepoints") {
             sluice_operator::savepoint::reconcile(&self.context, NS, &savepoint).await.map_err(|e| e.text())?;
         }

@@ -11,8 +11,10 @@ mod faults;
 mod job;
 mod life;
 mod operator;
+mod plugin;
 mod refusals;
 mod savepoints;
+mod scale;
 mod sessions;
 
 use std::sync::Arc;
@@ -37,10 +39,19 @@ type Test = (&'static str, fn(&Lab));
 
 fn main() {
     let args = Arguments::from_args();
-    let together =
-        [examples::TESTS, life::TESTS, changes::TESTS, refusals::TESTS, savepoints::TESTS, sessions::TESTS, faults::TESTS, deletion::TESTS]
-            .concat();
-    let alone = operator::TESTS.to_vec();
+    let together = [
+        examples::TESTS,
+        life::TESTS,
+        changes::TESTS,
+        refusals::TESTS,
+        savepoints::TESTS,
+        sessions::TESTS,
+        faults::TESTS,
+        deletion::TESTS,
+        plugin::TESTS,
+    ]
+    .concat();
+    let alone = [operator::TESTS, scale::TESTS].concat();
     let why_not = impossible();
     if let Some(why) = why_not {
         eprintln!("ignored: {why}");

@@ -150,8 +150,8 @@ fn forbidden(lab: &Lab) {
     let work = Work::new(lab, "forbidden");
     let role = lab.cluster.get(ROLE).unwrap();
     let mut less = role["rules"].clone();
-    less.as_array_mut().unwrap().retain(|rule| rule["resources"] != json!(["services", "serviceaccounts"]));
-    let reader = json!({"apiGroups": [""], "resources": ["services", "serviceaccounts"], "verbs": ["list"]});
+    less.as_array_mut().unwrap().retain(|rule| rule["resources"] != json!(["serviceaccounts"]));
+    let reader = json!({"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["list", "watch"]});
     less.as_array_mut().unwrap().push(reader);
     lab.cluster.patch(ROLE, &json!({"rules": less}));
     sleep(Duration::from_secs(1));
