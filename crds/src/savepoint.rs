@@ -149,6 +149,9 @@ pub struct SavepointStatus {
 pub struct SavepointFiles {
     /// The runtime's image.
     pub image: String,
+    /// The SessionCluster whose pods have the volume mounted, if it is not the deployment's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_cluster: Option<String>,
     /// The storage that they are in; a volume claim is an existing one here.
     pub storage: Storage,
     /// How that is reached: settings of the job that are about it.

@@ -48,7 +48,8 @@ pub fn of(deployment: &StreamingDeployment, default_image: &str) -> Option<Savep
     let current = deployment.status.as_ref().and_then(|s| s.image.clone());
     let image = current.or_else(|| spec.image.clone()).unwrap_or_else(|| default_image.to_owned());
     let config = spec.config.iter().filter(|(key, _)| key.starts_with("s3.")).map(|(k, v)| (k.clone(), v.clone())).collect();
-    Some(SavepointFiles { image, storage, config })
+    let session_cluster = spec.session_cluster_ref.as_ref().map(|r| r.name.clone());
+    Some(SavepointFiles { image, session_cluster, storage, config })
 }
 
 /// What comes next for an object that is being deleted and has our finalizer.
@@ -202,6 +203,14 @@ mod tests {
         assert_eq!(spec["securityContext"]["runAsNonRoot"], true);
         assert_eq!(spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"], true);
         assert_eq!(child.object["metadata"]["ownerReferences"][0]["kind"], "Savepoint");
+        let near = |child: &Child| {
+            let pods = &child.object["spec"]["template"]["spec"]["affinity"]["podAffinity"];
+            pods["preferredDuringSchedulingIgnoredDuringExecution"][0]["podAffinityTerm"]["labelSelector"]["matchLabels"].clone()
+        };
+        assert_eq!(near(&child), json!({"sluice.dev/deployment": "job"}), "its volume may be bound to a node");
+        let shared = self::deployment(&json!({"spec": {"sessionClusterRef": {"name": "c"}}}));
+        let Step::Make(child) = decide(&Input { deployment: Some(&shared), ..input }) else { unreachable!() };
+        assert_eq!(near(&child), json!({"sluice.dev/session-cluster": "c"}));
         assert!(child.name.len() <= 63 && names::savepoint_deletion(&"x".repeat(63)).len() <= 63);
     }
 }

@@ -75,7 +75,7 @@ fn pod_spec(savepoint: &Savepoint, files: &SavepointFiles, path: &str) -> PodSpe
         enable_service_links: Some(false),
         security_context: Some(pod::pod_security()),
         // A volume may be bound to the node of the job's pod.
-        affinity: savepoint.spec.deployment_ref.as_ref().map(|deployment| beside(&deployment.name)),
+        affinity: beside(savepoint, files),
         volumes: volume.map(|(claim_name, _)| {
             let claim = PersistentVolumeClaimVolumeSource { claim_name, read_only: None };
             vec![Volume { name: "state".into(), persistent_volume_claim: Some(claim), ..Volume::default() }]
@@ -84,9 +84,14 @@ fn pod_spec(savepoint: &Savepoint, files: &SavepointFiles, path: &str) -> PodSpe
     }
 }
 
-/// On the node of a deployment's pod, if there is one.
-fn beside(deployment: &str) -> Affinity {
-    let labels = BTreeMap::from([(names::DEPLOYMENT_LABEL.to_owned(), deployment.to_owned())]);
+/// On the node of a pod that has the volume, if there is one.
+fn beside(savepoint: &Savepoint, files: &SavepointFiles) -> Option<Affinity> {
+    let label = match (&files.session_cluster, &savepoint.spec.deployment_ref) {
+        (Some(cluster), _) => (names::SESSION_LABEL.to_owned(), cluster.clone()),
+        (None, Some(deployment)) => (names::DEPLOYMENT_LABEL.to_owned(), deployment.name.clone()),
+        (None, None) => return None,
+    };
+    let labels = BTreeMap::from([label]);
     let term = PodAffinityTerm {
         label_selector: Some(LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }),
         topology_key: "kubernetes.io/hostname".into(),
@@ -94,5 +99,5 @@ fn beside(deployment: &str) -> Affinity {
     };
     let preferred = WeightedPodAffinityTerm { pod_affinity_term: term, weight: 100 };
     let pods = PodAffinity { preferred_during_scheduling_ignored_during_execution: Some(vec![preferred]), ..PodAffinity::default() };
-    Affinity { pod_affinity: Some(pods), ..Affinity::default() }
+    Some(Affinity { pod_affinity: Some(pods), ..Affinity::default() })
 }
