@@ -145,13 +145,7 @@ impl Cluster {
     /// If the API server refuses or does not answer.
     pub async fn pods(&self, deployment: &StreamingDeployment) -> Result<Vec<Pod>> {
         let current = deployment.status.as_ref().and_then(|s| s.revision).unwrap_or_default().current;
-        let selector = format!(
-            "{}={},{}=r{current},{}=job",
-            names::DEPLOYMENT_LABEL,
-            deployment.name_any(),
-            names::REVISION_LABEL,
-            names::COMPONENT_LABEL
-        );
+        let selector = names::job_pods(&deployment.name_any(), Some(current));
         let mut pods: Vec<Pod> = self.list(&ListParams::default().labels(&selector)).await?;
         pods.sort_by_key(|p| std::cmp::Reverse(p.metadata.creation_timestamp.clone()));
         Ok(pods)

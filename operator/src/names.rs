@@ -158,6 +158,12 @@ pub fn selector(name: &str) -> String {
     format!("{DEPLOYMENT_LABEL}={name},{MANAGED_BY_LABEL}={FIELD_MANAGER}")
 }
 
+/// Selects the pods that run a deployment's jobs, or one revision's.
+pub fn job_pods(name: &str, revision: Option<i64>) -> String {
+    let revision = revision.map(|r| format!(",{REVISION_LABEL}=r{r}")).unwrap_or_default();
+    format!("{DEPLOYMENT_LABEL}={name}{revision},{COMPONENT_LABEL}=job")
+}
+
 /// The revision's number in `r3`.
 pub fn revision_number(labels: Option<&BTreeMap<String, String>>) -> Option<i64> {
     labels?.get(REVISION_LABEL)?.strip_prefix('r')?.parse().ok()

@@ -413,20 +413,13 @@ async fn play(spec: fn(&str) -> Value, edit: &str, dies_after: Option<usize>) ->
     let mut edited = false;
     let mut quiet = 0;
     for _ in 0..600 {
-        if dies_after.is_some() && world.api.store().dies_after.is_none() {
-            world.api.store().dies_after = dies_after;
-        }
-        let before = world.api.store().writes.len();
-        let died = world.turn("job").await.is_err();
-        if died {
-            world.restart_operator();
-        }
+        let still = world.mortal_turn("job", dies_after).await;
         let settled = world.status("job").operation.is_none() && world.status("job").revision.is_some_and(|r| r.stable.is_some());
         if settled && !edited {
             world.apply("job", &spec(edit));
             edited = true;
         }
-        quiet = if edited && !died && world.api.store().writes.len() == before { quiet + 1 } else { 0 };
+        quiet = if edited && still { quiet + 1 } else { 0 };
         if quiet > 8 {
             let writes = world.api.store().writes.len();
             return (outcome(&world), writes);

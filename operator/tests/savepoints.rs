@@ -192,15 +192,7 @@ async fn play(dies_after: Option<usize>) -> (BTreeSet<String>, BTreeSet<String>,
     let start = world.now().as_second();
     let (mut quiet, mut ended) = (0, false);
     for _ in 0..4000 {
-        if dies_after.is_some() && world.api.store().dies_after.is_none() {
-            world.api.store().dies_after = dies_after;
-        }
-        let before = world.api.store().writes.len();
-        let died = world.turn("job").await.is_err();
-        if died {
-            world.restart_operator();
-        }
-        quiet = if died || world.api.store().writes.len() != before { 0 } else { quiet + 1 };
+        quiet = if world.mortal_turn("job", dies_after).await { quiet + 1 } else { 0 };
         let settled = quiet > 2;
         if settled && !ended {
             world.pass(30);

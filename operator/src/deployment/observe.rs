@@ -1,7 +1,5 @@
 //! I/O: what is there. The children, and what the job says of itself.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, PersistentVolumeClaim, Pod, Service, ServiceAccount};
@@ -9,7 +7,6 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
-use serde::de::DeserializeOwned;
 use sluice_crds::{Savepoint, SavepointPhase, StartedFrom, StreamingDeploymentStatus, TRIGGER_LABEL};
 
 use super::build::{Kind, Owner};
@@ -17,6 +14,7 @@ use super::place::{Cluster, Session};
 use super::revision::Revision;
 use crate::context::Context;
 use crate::error::{Result, What};
+use crate::k8s::children::{Applied, list, note};
 use crate::names;
 use crate::runtime_api::JobInfo;
 use crate::session::workers::workers;
@@ -26,7 +24,7 @@ use crate::session::workers::workers;
 pub struct Observed {
     pub revisions: Vec<Revision>,
     /// Children that are there, with the hash of what was applied.
-    pub applied: BTreeMap<(Kind, String), String>,
+    pub applied: Applied,
     /// The SessionCluster that runs the job; None: pods of its own.
     pub session: Option<Session>,
     pub workloads: Vec<Workload>,
@@ -147,28 +145,28 @@ impl Observed {
 /// If the API server does not answer. A job that does not answer is an observation.
 pub async fn observe(context: &Context, owner: &Owner, status: &StreamingDeploymentStatus, cluster: Option<Cluster>) -> Result<Observed> {
     let mut observed = Observed::default();
-    let ns = owner.namespace.as_str();
-    let stored: Vec<ControllerRevision> = list(context, owner).await?;
+    let (ns, selector) = (owner.namespace.as_str(), names::selector(&owner.name));
+    let stored: Vec<ControllerRevision> = list(context, ns, &selector).await?;
     observed.revisions = stored.iter().filter_map(Revision::from_object).collect();
     observed.revisions.sort_by_key(|r| r.number);
-    let pods: Vec<Pod> = list(context, owner).await?;
-    let sets: Vec<StatefulSet> = list(context, owner).await?;
+    let pods: Vec<Pod> = list(context, ns, &selector).await?;
+    let sets: Vec<StatefulSet> = list(context, ns, &selector).await?;
     observed.workloads = sets.iter().filter_map(|set| workload(set, &pods)).collect();
     if let Some(cluster) = cluster {
         let session = Session { workers: workers(context, ns, &cluster.name).await?, cluster };
         observed.workloads = session.workloads(owner, status);
         observed.session = Some(session);
     }
-    let jobs: Vec<Job> = list(context, owner).await?;
+    let jobs: Vec<Job> = list(context, ns, &selector).await?;
     observed.preflights = jobs.iter().filter_map(|job| preflight(job, &pods)).collect();
-    applied(&mut observed, Kind::StatefulSet, &sets);
-    applied(&mut observed, Kind::Job, &jobs);
-    applied(&mut observed, Kind::ConfigMap, &list::<ConfigMap>(context, owner).await?);
-    applied(&mut observed, Kind::Service, &list::<Service>(context, owner).await?);
-    applied(&mut observed, Kind::ServiceAccount, &list::<ServiceAccount>(context, owner).await?);
-    applied(&mut observed, Kind::PersistentVolumeClaim, &list::<PersistentVolumeClaim>(context, owner).await?);
-    applied(&mut observed, Kind::PodDisruptionBudget, &list::<PodDisruptionBudget>(context, owner).await?);
-    let savepoints: Vec<Savepoint> = list(context, owner).await?;
+    note(&mut observed.applied, Kind::StatefulSet, &sets);
+    note(&mut observed.applied, Kind::Job, &jobs);
+    note(&mut observed.applied, Kind::ConfigMap, &list::<ConfigMap>(context, ns, &selector).await?);
+    note(&mut observed.applied, Kind::Service, &list::<Service>(context, ns, &selector).await?);
+    note(&mut observed.applied, Kind::ServiceAccount, &list::<ServiceAccount>(context, ns, &selector).await?);
+    note(&mut observed.applied, Kind::PersistentVolumeClaim, &list::<PersistentVolumeClaim>(context, ns, &selector).await?);
+    note(&mut observed.applied, Kind::PodDisruptionBudget, &list::<PodDisruptionBudget>(context, ns, &selector).await?);
+    let savepoints: Vec<Savepoint> = list(context, ns, &selector).await?;
     observed.savepoints = savepoints.iter().map(savepoint).collect();
     observed.savepoints.sort_by(|a, b| a.name.cmp(&b.name));
     refusals(context, owner, &mut observed, &pods).await?;
@@ -216,22 +214,6 @@ pub async fn refusal(context: &Context, namespace: &str, child: &str) -> Result<
     let events = api.list(&wanted).await.what(|| "list events".into())?.items;
     let newest = events.into_iter().max_by_key(|e| e.last_timestamp.clone().or_else(|| e.first_timestamp.clone()));
     Ok(newest.and_then(|e| e.message).map(|m| m.chars().take(1000).collect()))
-}
-
-async fn list<K>(context: &Context, owner: &Owner) -> Result<Vec<K>>
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-{
-    let api: Api<K> = Api::namespaced(context.client.clone(), &owner.namespace);
-    let found = api.list(&ListParams::default().labels(&names::selector(&owner.name))).await;
-    Ok(found.what(|| format!("list {}", K::plural(&())))?.items)
-}
-
-fn applied<K: ResourceExt>(observed: &mut Observed, kind: Kind, objects: &[K]) {
-    for object in objects.iter().filter(|o| o.meta().deletion_timestamp.is_none()) {
-        let hash = object.annotations().get(names::HASH_ANNOTATION).cloned().unwrap_or_default();
-        observed.applied.insert((kind, object.name_any()), hash);
-    }
 }
 
 fn workload(set: &StatefulSet, pods: &[Pod]) -> Option<Workload> {

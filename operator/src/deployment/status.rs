@@ -52,7 +52,7 @@ pub fn summarise(input: &Input, status: &mut StreamingDeploymentStatus, blocked:
     let session = input.observed.session.as_ref();
     status.worker_selector = Some(match session {
         Some(session) => format!("{}={}", names::SESSION_LABEL, session.cluster.name),
-        None => format!("{}={},{}=job", names::DEPLOYMENT_LABEL, input.owner.name, names::COMPONENT_LABEL),
+        None => names::job_pods(&input.owner.name, None),
     });
     if session.is_some() && current.is_some() {
         status.image = Some(input.default_image.to_owned());

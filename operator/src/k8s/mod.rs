@@ -1,6 +1,7 @@
-//! The API server: the few ways in which the operator writes to it.
+//! The API server: the few ways in which the operator reads its children and writes to it.
 
 pub mod apply;
+pub mod children;
 pub mod events;
 pub mod lease;
 pub mod watches;

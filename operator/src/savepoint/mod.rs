@@ -8,7 +8,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
 use kube::runtime::controller::Action as Next;
 use kube::{Api, Resource, ResourceExt};
 use sluice_crds::{
@@ -20,6 +19,7 @@ use crate::deployment::build::pod;
 use crate::deployment::decide::Note;
 use crate::deployment::{observe, status};
 use crate::error::{NAMESPACE_ENDS, Result, What};
+use crate::k8s::children::list;
 use crate::k8s::{apply, events};
 use crate::names;
 use crate::runtime_api::{RuntimeError, SavepointInfo, SavepointState};
@@ -113,19 +113,16 @@ async fn finalize(context: &Context, object: &Savepoint) -> Result<Next> {
 
 /// How far the Job is that deletes a savepoint's files.
 async fn deletion(context: &Context, namespace: &str, savepoint: &str) -> Result<files::Deletion> {
-    let wanted = ListParams::default().labels(&format!("{}={savepoint}", names::SAVEPOINT_LABEL));
-    let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
-    let Some(job) = jobs.list(&wanted).await.what(|| "list jobs".into())?.items.into_iter().next() else {
-        return Ok(files::Deletion::None);
-    };
+    let wanted = format!("{}={savepoint}", names::SAVEPOINT_LABEL);
+    let jobs: Vec<Job> = list(context, namespace, &wanted).await?;
+    let Some(job) = jobs.into_iter().next() else { return Ok(files::Deletion::None) };
     let conditions = job.status.and_then(|s| s.conditions).unwrap_or_default();
     let holds = |kind: &str| conditions.iter().find(|c| c.type_ == kind && c.status == "True");
     if holds("Complete").is_some() {
         return Ok(files::Deletion::Done);
     }
     let Some(failed) = holds("Failed") else { return Ok(files::Deletion::Running) };
-    let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
-    let pods = pods.list(&wanted).await.what(|| "list pods".into())?.items;
+    let pods: Vec<Pod> = list(context, namespace, &wanted).await?;
     let said = pods.iter().filter_map(observe::ended).map(|e| e.message).find(|m| !m.is_empty());
     Ok(files::Deletion::Failed(said.or_else(|| failed.message.clone()).unwrap_or_else(|| "no reason given".into())))
 }
@@ -185,10 +182,8 @@ async fn find(context: &Context, object: &Savepoint) -> Result<Target> {
 
 /// Where a deployment's own pod answers.
 async fn own_pod(context: &Context, namespace: &str, name: &str, revision: i64) -> Result<Option<String>> {
-    let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
-    let selector = format!("{}={name},{}=r{revision},{}=job", names::DEPLOYMENT_LABEL, names::REVISION_LABEL, names::COMPONENT_LABEL);
-    let pods = pods.list(&ListParams::default().labels(&selector)).await.what(|| "list pods".into())?;
-    let ip = pods.items.iter().filter(|p| p.metadata.deletion_timestamp.is_none()).find_map(|p| p.status.as_ref()?.pod_ip.clone());
+    let pods: Vec<Pod> = list(context, namespace, &names::job_pods(name, Some(revision))).await?;
+    let ip = pods.iter().filter(|p| p.metadata.deletion_timestamp.is_none()).find_map(|p| p.status.as_ref()?.pod_ip.clone());
     Ok(ip.map(|ip| names::address(&ip)))
 }
 

@@ -1,13 +1,10 @@
 //! I/O: the children of a SessionCluster, its pods, and the StreamingDeployments of its namespace.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
-use serde::de::DeserializeOwned;
 use sluice_crds::StreamingDeployment;
 
 use super::workers::{Worker, workers};
@@ -15,13 +12,14 @@ use crate::context::Context;
 use crate::deployment::build::{Kind, Owner};
 use crate::deployment::observe::refusal;
 use crate::error::{Result, What};
+use crate::k8s::children::{Applied, list, note};
 use crate::names;
 
 /// Everything that a decision rests on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
     /// Children that are there, with the hash of what was applied.
-    pub applied: BTreeMap<(Kind, String), String>,
+    pub applied: Applied,
     /// Hash of the storage that the pods were made with; None if there is no StatefulSet.
     pub storage: Option<String>,
     /// Of the StatefulSet.
@@ -47,22 +45,23 @@ pub struct Deployment {
 /// # Errors
 /// If the API server does not answer.
 pub async fn observe(context: &Context, owner: &Owner) -> Result<Seen> {
-    let mut seen = Seen { workers: workers(context, &owner.namespace, &owner.name).await?, ..Seen::default() };
+    let (ns, selector) = (owner.namespace.as_str(), names::session_selector(&owner.name));
+    let mut seen = Seen { workers: workers(context, ns, &owner.name).await?, ..Seen::default() };
     // Behind the workers: a job that is seen has its deployment in this list, or has none.
-    seen.deployments = deployments(context, &owner.namespace).await?;
-    let sets: Vec<StatefulSet> = list(context, owner).await?;
+    seen.deployments = deployments(context, ns).await?;
+    let sets: Vec<StatefulSet> = list(context, ns, &selector).await?;
     if let Some(set) = sets.iter().find(|s| s.name_any() == names::session(&owner.name)) {
         seen.storage = set.annotations().get(names::STORAGE_ANNOTATION).cloned();
         seen.replicas = set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
         if seen.workers.is_empty() && seen.replicas > 0 {
-            seen.refused = refusal(context, &owner.namespace, &set.name_any()).await?;
+            seen.refused = refusal(context, ns, &set.name_any()).await?;
         }
     }
-    applied(&mut seen, Kind::StatefulSet, &sets);
-    applied(&mut seen, Kind::Service, &list::<Service>(context, owner).await?);
-    applied(&mut seen, Kind::ServiceAccount, &list::<ServiceAccount>(context, owner).await?);
-    applied(&mut seen, Kind::PersistentVolumeClaim, &list::<PersistentVolumeClaim>(context, owner).await?);
-    applied(&mut seen, Kind::PodDisruptionBudget, &list::<PodDisruptionBudget>(context, owner).await?);
+    note(&mut seen.applied, Kind::StatefulSet, &sets);
+    note(&mut seen.applied, Kind::Service, &list::<Service>(context, ns, &selector).await?);
+    note(&mut seen.applied, Kind::ServiceAccount, &list::<ServiceAccount>(context, ns, &selector).await?);
+    note(&mut seen.applied, Kind::PersistentVolumeClaim, &list::<PersistentVolumeClaim>(context, ns, &selector).await?);
+    note(&mut seen.applied, Kind::PodDisruptionBudget, &list::<PodDisruptionBudget>(context, ns, &selector).await?);
     Ok(seen)
 }
 
@@ -83,20 +82,4 @@ async fn deployments(context: &Context, namespace: &str) -> Result<Vec<Deploymen
         deleting: d.metadata.deletion_timestamp.is_some(),
     };
     Ok(found.items.iter().map(one).collect())
-}
-
-async fn list<K>(context: &Context, owner: &Owner) -> Result<Vec<K>>
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-{
-    let api: Api<K> = Api::namespaced(context.client.clone(), &owner.namespace);
-    let found = api.list(&ListParams::default().labels(&names::session_selector(&owner.name))).await;
-    Ok(found.what(|| format!("list {}", K::plural(&())))?.items)
-}
-
-fn applied<K: ResourceExt>(seen: &mut Seen, kind: Kind, objects: &[K]) {
-    for object in objects.iter().filter(|o| o.meta().deletion_timestamp.is_none()) {
-        let hash = object.annotations().get(names::HASH_ANNOTATION).cloned().unwrap_or_default();
-        seen.applied.insert((kind, object.name_any()), hash);
-    }
 }

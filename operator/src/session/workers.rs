@@ -1,12 +1,12 @@
 //! I/O: the pods of a SessionCluster, and what the sessions in them say.
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 
 use crate::context::Context;
 use crate::deployment::observe::{PodView, pod_view};
-use crate::error::{Result, What};
+use crate::error::Result;
+use crate::k8s::children::list;
 use crate::names;
 use crate::runtime_api::SessionInfo;
 
@@ -42,9 +42,8 @@ impl Worker {
 /// # Errors
 /// If the API server does not answer. A session that does not answer is an observation.
 pub async fn workers(context: &Context, namespace: &str, cluster: &str) -> Result<Vec<Worker>> {
-    let api: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
-    let pods = api.list(&ListParams::default().labels(&names::session_selector(cluster))).await.what(|| "list pods".into())?;
-    let mut workers: Vec<Worker> = futures::future::join_all(pods.items.iter().map(|pod| worker(context, pod))).await;
+    let pods: Vec<Pod> = list(context, namespace, &names::session_selector(cluster)).await?;
+    let mut workers: Vec<Worker> = futures::future::join_all(pods.iter().map(|pod| worker(context, pod))).await;
     workers.sort_by_key(Worker::ordinal);
     Ok(workers)
 }

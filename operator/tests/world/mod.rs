@@ -118,6 +118,19 @@ impl World {
         self.api.store().events.iter().map(|(reason, _)| reason.clone()).collect()
     }
 
+    /// A turn of an operator that dies with its n-th write, then of the next one, which does so again. Answers whether it lived and wrote nothing.
+    pub async fn mortal_turn(&mut self, name: &str, dies_after: Option<usize>) -> bool {
+        if dies_after.is_some() && self.api.store().dies_after.is_none() {
+            self.api.store().dies_after = dies_after;
+        }
+        let before = self.api.store().writes.len();
+        let died = self.turn(name).await.is_err();
+        if died {
+            self.restart_operator();
+        }
+        !died && self.api.store().writes.len() == before
+    }
+
     /// One reconcile of everything, then what the cluster does, then a second passes.
     pub async fn turn(&self, name: &str) -> Result<(), String> {
         if self.api.store().version != *self.told.lock().unwrap() {

@@ -1,0 +1,37 @@
+//! Objects that the operator has made: how they are found again, and whether they are as they were applied.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::ListParams;
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use crate::context::Context;
+use crate::deployment::build::Kind;
+use crate::error::{Result, What};
+use crate::names;
+
+/// Hashes of what was applied, by kind and name.
+pub type Applied = BTreeMap<(Kind, String), String>;
+
+/// Objects of a namespace with these labels.
+///
+/// # Errors
+/// If the API server does not answer.
+pub async fn list<K>(context: &Context, namespace: &str, selector: &str) -> Result<Vec<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(context.client.clone(), namespace);
+    let found = api.list(&ListParams::default().labels(selector)).await;
+    Ok(found.what(|| format!("list {}", K::plural(&())))?.items)
+}
+
+/// Takes note of those that stay.
+pub fn note<K: ResourceExt>(applied: &mut Applied, kind: Kind, objects: &[K]) {
+    for object in objects.iter().filter(|o| o.meta().deletion_timestamp.is_none()) {
+        let hash = object.annotations().get(names::HASH_ANNOTATION).cloned().unwrap_or_default();
+        applied.insert((kind, object.name_any()), hash);
+    }
+}
