@@ -108,7 +108,7 @@ pub async fn plan(flags: &Flags, args: &PlanArgs) -> Result<ExitCode> {
     let mut image = None;
     let file = if is_file(&args.target) {
         let path = PathBuf::from(&args.target);
-        if is_yaml(&path) { from_yaml(flags, None, &path, folder.path()).await?.0 } else { path }
+        if is_yaml(&path) { from_yaml(&Of::Any(flags), &path, folder.path()).await?.0 } else { path }
     } else {
         let cluster = flags.connect().await?;
         let deployment = cluster.deployment(&args.target).await?;
@@ -129,8 +129,7 @@ pub async fn check(cluster: &Cluster, args: &CheckArgs) -> Result<ExitCode> {
     let deployment = cluster.deployment(&args.name).await?;
     let image = deployment.status.as_ref().and_then(|s| s.image.clone());
     let (file, allow) = if is_yaml(&args.file) {
-        let flags = Flags { namespace: None, context: None, cluster: None, user: None, kubeconfig: None };
-        from_yaml(&flags, Some((cluster, &deployment.name_any())), &args.file, folder.path()).await?
+        from_yaml(&Of::One(cluster, &deployment.name_any()), &args.file, folder.path()).await?
     } else {
         let sql = std::fs::read_to_string(&args.file).map_err(|e| Error::usage(format!("cannot read {}: {e}", args.file.display())))?;
         let mut changed = deployment.clone();
@@ -186,22 +185,29 @@ fn is_yaml(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "yaml" || e == "yml")
 }
 
-/// Writes the StreamingDeployment of a file, with its SQL in it, and says whether it allows state to be left behind. `of`: the cluster, and the
-/// deployment's name.
-async fn from_yaml(flags: &Flags, of: Option<(&Cluster, &str)>, path: &Path, folder: &Path) -> Result<(PathBuf, bool)> {
+/// Which deployment a file is to hold.
+enum Of<'a> {
+    /// The only one; the cluster is asked if the file lacks something.
+    Any(&'a Flags),
+    /// That of this name on this cluster.
+    One(&'a Cluster, &'a str),
+}
+
+/// Writes the StreamingDeployment of a file, with its SQL in it, and says whether it allows state to be left behind.
+async fn from_yaml(of: &Of<'_>, path: &Path, folder: &Path) -> Result<(PathBuf, bool)> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::usage(format!("cannot read {}: {e}", path.display())))?;
     let documents = documents(&text).map_err(|e| Error::usage(format!("{}: {e}", path.display())))?;
-    let wanted = of.map(|(_, name)| name);
+    let wanted = if let Of::One(_, name) = of { Some(*name) } else { None };
     let deployment = choose(&documents, wanted).map_err(|e| Error::usage(format!("{}: {e}", path.display())))?;
     let allow = deployment.spec.upgrade.allow_non_restored_state;
     let connected;
     let cluster = match of {
-        Some((cluster, _)) => Some(cluster),
-        None if needs_cluster(&deployment, &documents) => {
+        Of::One(cluster, _) => Some(*cluster),
+        Of::Any(flags) if needs_cluster(&deployment, &documents) => {
             connected = flags.connect().await?;
             Some(&connected)
         }
-        None => None,
+        Of::Any(_) => None,
     };
     Ok((write(folder, &inlined(cluster, &documents, deployment).await?)?, allow))
 }

@@ -78,8 +78,12 @@ impl Session {
 
     /// All tasks that may run, and those that no job has.
     pub fn slots(&self) -> (u32, u32) {
-        let used: u32 = self.held().values().map(|j| j.submission.tasks).sum();
-        (self.options.slots, self.options.slots.saturating_sub(used))
+        (self.options.slots, self.free(&self.held()))
+    }
+
+    fn free(&self, jobs: &BTreeMap<String, Job>) -> u32 {
+        let used: u32 = jobs.values().map(|j| j.submission.tasks).sum();
+        self.options.slots.saturating_sub(used)
     }
 
     /// Takes a job; false if it is there already.
@@ -99,10 +103,8 @@ impl Session {
                 (false, false) => Err(Refusal::Conflict(format!("another job is called '{name}': delete it first"))),
             };
         }
-        let used: u32 = jobs.values().map(|j| j.submission.tasks).sum();
-        let (tasks, slots) = (submission.tasks, self.options.slots);
-        if used + tasks > slots {
-            let free = slots.saturating_sub(used);
+        let (tasks, slots, free) = (submission.tasks, self.options.slots, self.free(&jobs));
+        if tasks > free {
             let users: Vec<String> = jobs.iter().map(|(name, job)| format!("{name}: {}", job.submission.tasks)).collect();
             let users = if users.is_empty() { String::new() } else { format!(" ({})", users.join(", ")) };
             return Err(Refusal::Conflict(format!("the job needs {tasks} slots, and {free} of {slots} are free{users}")));

@@ -119,11 +119,12 @@ impl Savepoint {
         directory.remove()
     }
 
-    /// Reads a savepoint.
+    /// Reads all of a savepoint: jobs read the manifest, and rows as they need them ([`Saved`]).
     ///
     /// # Errors
     /// If it is not there, is of a layout that this version does not know, or is damaged.
-    pub fn read(directory: &Arc<dyn Storage>) -> Result<Self> {
+    #[cfg(test)]
+    fn read(directory: &Arc<dyn Storage>) -> Result<Self> {
         let manifest = Self::manifest(directory.as_ref())?;
         let mut operators = vec![];
         for operator in manifest.operators {

@@ -69,7 +69,7 @@ fn config_map(lab: &Lab) {
     work.fill(0, 200);
     work.wait_rows(200);
     work.space.must_apply(&map("two"));
-    work.space.wait(NAME, "upgraded", DEADLINE, |d| d["status"]["revision"]["stable"] == 2);
+    work.wait_stable("upgraded", 2);
     work.fill(200, 400);
     let rows = work.assert_exact(400);
     assert!(rows.iter().all(|r| r.tag == if r.v < 200 { "one" } else { "two" }));
