@@ -3,6 +3,7 @@
 //! What tests read they read by a `kubectl proxy`: a process a question would be most of the work. What users type they type.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -18,6 +19,8 @@ use crate::services::{Process, free_port, wait_until};
 pub const IMAGE: &str = "sluice:0.1.0";
 /// The operator's namespace.
 pub const SYSTEM: &str = "sluice-system";
+/// Label of the namespaces of tests.
+const PART_OF: &str = "sluice-tests";
 const DEPLOYMENTS: &str = "apis/sluice.dev/v1alpha1";
 
 /// A cluster that is up.
@@ -25,6 +28,8 @@ pub struct Cluster {
     /// Under which pods reach this machine.
     pub host: String,
     pub image: String,
+    /// Its control plane and nodes are processes that tests may kill.
+    pub ours: bool,
     kubeconfig: PathBuf,
     proxy: String,
     _proxy: Process,
@@ -45,9 +50,13 @@ pub fn manifests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests")
 }
 
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+}
+
 /// Why there can be no cluster here.
 pub fn impossible() -> Option<&'static str> {
-    let own = std::env::var_os("SLUICE_TEST_CLUSTER").is_none();
+    let own = !is_set("SLUICE_TEST_CLUSTER");
     let root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
     (own && !root).then_some("a cluster of its own needs root; SLUICE_TEST_CLUSTER=kind|minikube|current uses one that is there")
 }
@@ -67,9 +76,12 @@ impl Cluster {
             facts.lines().find_map(|l| l.strip_prefix(&format!("{key}="))).unwrap_or_else(|| panic!("{key} in {facts}")).to_owned()
         };
         let (kubeconfig, host) = (PathBuf::from(fact("KUBECONFIG")), fact("HOST"));
+        // Kafka and other services are started there, for pods.
+        TcpListener::bind((host.as_str(), 0))
+            .unwrap_or_else(|e| panic!("pods are to reach this machine at {host}, which is not its address: {e}"));
         let dir = tempfile::Builder::new().prefix("sluice-cluster-test").tempdir().unwrap();
         eprintln!("cluster up in {:.0?}", started.elapsed());
-        let image = std::env::var("SLUICE_TEST_IMAGE").unwrap_or_else(|_| {
+        let image = std::env::var("SLUICE_TEST_IMAGE").ok().filter(|image| !image.is_empty()).unwrap_or_else(|| {
             load_image(dir.path(), IMAGE);
             IMAGE.to_owned()
         });
@@ -80,7 +92,7 @@ impl Cluster {
         let proxy = format!("http://127.0.0.1:{port}");
         let url = format!("{proxy}/readyz");
         wait_until("the API server", Duration::from_secs(30), || ureq::get(&url).call().is_ok());
-        Self { host, image, kubeconfig, proxy, _proxy: process, dir }
+        Self { host, image, ours: !is_set("SLUICE_TEST_CLUSTER"), kubeconfig, proxy, _proxy: process, dir }
     }
 
     /// Takes down what [`Cluster::up`] has brought up, unless `SLUICE_CLUSTER_KEEP` is set.
@@ -91,14 +103,20 @@ impl Cluster {
 
     /// Makes the same image known under another name; false if images are not ours to load.
     pub fn load_as(&self, name: &str) -> bool {
-        let ours = std::env::var_os("SLUICE_TEST_IMAGE").is_none();
-        if ours {
+        let given = is_set("SLUICE_TEST_IMAGE");
+        if !given {
             load_image(self.dir.path(), name);
         }
-        ours
+        !given
     }
 
-    /// Kills a component of our own cluster, which is started again; false if the cluster is not ours.
+    /// Waits until all namespaces that are to go are gone, with what runs in them.
+    pub fn wait_for_ends(&self) {
+        let goes = |n: &Value| n["status"]["phase"] == "Terminating";
+        wait_until("the ends of namespaces", Duration::from_secs(120), || !self.list("api/v1/namespaces").iter().any(goes));
+    }
+
+    /// Kills a component of our own cluster, which is started again; false if there is none.
     pub fn kill(&self, component: &str) -> bool {
         let of_it = |pid: &u32| {
             let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
@@ -214,12 +232,13 @@ impl Cluster {
         self.list(&format!("api/v1/namespaces/{SYSTEM}/pods"))
     }
 
-    /// Numbers of the processes of a pod, if they run on this machine.
+    /// Numbers of the processes of a pod, if they run on this machine and may be killed.
     pub fn processes(&self, pod: &Value) -> Vec<u32> {
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
         let of_it = |pid: &u32| {
             let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-            read("cgroup").contains(uid) && read("comm").starts_with("sluice")
+            let may = || Command::new("kill").args(["-0", &pid.to_string()]).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+            read("cgroup").contains(uid) && read("comm").starts_with("sluice") && may()
         };
         processes().filter(of_it).collect()
     }
@@ -287,13 +306,19 @@ impl<'a> Space<'a> {
         Self::named(cluster, &format!("{name}-{:04x}", rand::random::<u16>()))
     }
 
+    /// Whether there is a namespace of this name that no test has made.
+    pub fn is_taken(cluster: &Cluster, name: &str) -> bool {
+        cluster.get(&format!("api/v1/namespaces/{name}")).is_some_and(|n| n["metadata"]["labels"]["app.kubernetes.io/part-of"] != PART_OF)
+    }
+
     /// One whose name is said elsewhere; one of an earlier run has to go first.
     pub fn named(cluster: &'a Cluster, name: &str) -> Self {
         let (name, path) = (name.to_owned(), format!("api/v1/namespaces/{name}"));
+        assert!(!Self::is_taken(cluster, &name), "the namespace {name} is somebody else's");
         cluster.delete(&path, false);
         wait_until(&format!("the end of the namespace {name}"), Duration::from_secs(90), || cluster.get(&path).is_none());
-        let label = "pod-security.kubernetes.io/enforce: restricted";
-        cluster.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{{label}}}}}\n")).unwrap();
+        let labels = format!("pod-security.kubernetes.io/enforce: restricted, app.kubernetes.io/part-of: {PART_OF}");
+        cluster.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{{labels}}}}}\n")).unwrap();
         Self { cluster, name }
     }
 

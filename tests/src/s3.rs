@@ -29,11 +29,16 @@ pub struct S3 {
 impl S3 {
     /// Starts it and waits until it answers.
     pub fn start() -> Self {
+        Self::started_on("127.0.0.1")
+    }
+
+    /// At an address of this machine that others reach: pods of a test cluster.
+    pub fn started_on(host: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("sluice-s3").tempdir().unwrap();
         let (data, metadata) = (dir.path().join("data"), dir.path().join("metadata"));
         std::fs::create_dir_all(data.join(BUCKET)).unwrap();
         std::fs::create_dir(&metadata).unwrap();
-        let address = format!("127.0.0.1:{}", free_port());
+        let address = format!("{host}:{}", free_port());
         let mut command = Command::new(require(VERSITYGW).join("versitygw"));
         command.env("ROOT_ACCESS_KEY", ACCESS_KEY).env("ROOT_SECRET_KEY", SECRET_KEY).current_dir(dir.path());
         // Not every file system has extended attributes: what belongs to objects is kept beside them.

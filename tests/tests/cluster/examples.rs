@@ -11,7 +11,7 @@ use sluice_tests::postgres::{PASSWORD, Postgres};
 use sluice_tests::registry::Registry;
 use sluice_tests::topics;
 
-use crate::{Lab, Test};
+use crate::{Lab, Test, not_here};
 
 pub const TESTS: &[Test] = &[("examples::as_they_are", as_they_are)];
 
@@ -48,6 +48,9 @@ fn examples() -> PathBuf {
 
 /// `kubectl apply -R -f examples/`: each of them runs and writes.
 fn as_they_are(lab: &Lab) {
+    if Space::is_taken(&lab.cluster, NAMESPACE) {
+        not_here("the examples are applied in the namespace flink, and this cluster has one that no test has made");
+    }
     let space = Space::named(&lab.cluster, NAMESPACE);
     let registry = Registry::started_on(&lab.cluster.host);
     let postgres = Postgres::started_on(&lab.cluster.host);

@@ -73,7 +73,7 @@ impl<'a> Work<'a> {
         self.sql_with(tag, "CAST(k AS BIGINT)")
     }
 
-    /// A StreamingDeployment; `more` is merged into its spec.
+    /// A StreamingDeployment; `more` is merged into its spec, and null takes away.
     pub fn deployment(&self, sql: &str, more: &Value) -> Value {
         let mut object = json!({
             "apiVersion": "sluice.dev/v1alpha1", "kind": "StreamingDeployment", "metadata": {"name": NAME},
@@ -132,12 +132,12 @@ impl<'a> Work<'a> {
         committed(&self.lab.kafka, topic).into_iter().map(row).collect()
     }
 
-    /// Waits until so many rows are written.
     /// Waits until a revision is stable and nothing is under way.
     pub fn wait_stable(&self, what: &str, revision: i64) -> Value {
         self.space.wait(NAME, what, DEADLINE, |d| d["status"]["revision"]["stable"] == revision && d["status"]["operation"].is_null())
     }
 
+    /// Waits until so many rows are written.
     pub fn wait_rows(&self, count: usize) -> Vec<Row> {
         self.wait_for_rows(&format!("{count} rows"), |rows| rows.len() >= count)
     }
@@ -201,7 +201,8 @@ pub fn longest_gap(rows: &[Row]) -> Duration {
 fn merge(into: &mut Value, from: &Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
-            from.iter().for_each(|(key, value)| merge(into.entry(key).or_insert(Value::Null), value))
+            from.iter().for_each(|(key, value)| merge(into.entry(key).or_insert(Value::Null), value));
+            into.retain(|_, value| !value.is_null());
         }
         (into, from) => *into = from.clone(),
     }

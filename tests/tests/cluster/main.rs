@@ -16,11 +16,13 @@ mod refusals;
 mod savepoints;
 mod scale;
 mod sessions;
+mod storage;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Completion, Trial};
 use sluice_tests::cluster::{Cluster, impossible, take_down};
 use sluice_tests::services::Kafka;
 
@@ -37,6 +39,13 @@ const AT_A_TIME: usize = 5;
 
 type Test = (&'static str, fn(&Lab));
 
+struct NotHere(&'static str);
+
+/// Ends a test that a cluster of this kind cannot have: it counts as ignored, for this reason.
+fn not_here(why: &'static str) -> ! {
+    resume_unwind(Box::new(NotHere(why)))
+}
+
 fn main() {
     let args = Arguments::from_args();
     let together = [
@@ -46,6 +55,7 @@ fn main() {
         refusals::TESTS,
         savepoints::TESTS,
         sessions::TESTS,
+        storage::TESTS,
         faults::TESTS,
         deletion::TESTS,
         plugin::TESTS,
@@ -60,9 +70,9 @@ fn main() {
     let needed = !args.list && why_not.is_none() && (wanted(&together) || wanted(&alone));
     let lab = needed.then(|| {
         // A cluster without its operator is of no use to the next run.
-        std::panic::catch_unwind(set_up).unwrap_or_else(|panic| {
+        catch_unwind(set_up).unwrap_or_else(|panic| {
             take_down();
-            std::panic::resume_unwind(panic)
+            resume_unwind(panic)
         })
     });
     let trials = |tests: Vec<Test>| -> Vec<Trial> {
@@ -70,11 +80,14 @@ fn main() {
             let lab = lab.clone();
             let run = move || {
                 let started = Instant::now();
-                test(&lab.expect("there is one if a test runs"));
+                let lab = lab.expect("there is one if a test runs");
+                let ended = catch_unwind(AssertUnwindSafe(|| test(&lab)));
                 eprintln!("  {name}: {:.0?}", started.elapsed());
-                Ok(())
+                let why =
+                    ended.map_or_else(|panic| Some(panic.downcast::<NotHere>().unwrap_or_else(|panic| resume_unwind(panic)).0), |()| None);
+                Ok(why.map_or(Completion::Completed, Completion::ignored_with))
             };
-            Trial::test(name, run).with_ignored_flag(why_not.is_some())
+            Trial::ignorable_test(name, run).with_ignored_flag(why_not.is_some())
         };
         tests.into_iter().map(trial).collect()
     };

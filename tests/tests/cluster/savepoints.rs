@@ -93,7 +93,7 @@ fn take(work: &Work, name: &str) -> String {
     take_with(work, name, &json!({}))
 }
 
-fn take_with(work: &Work, name: &str, more: &Value) -> String {
+pub fn take_with(work: &Work, name: &str, more: &Value) -> String {
     let mut spec = json!({"deploymentRef": {"name": NAME}});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     work.space.must_apply(&json!({"apiVersion": "sluice.dev/v1alpha1", "kind": "Savepoint", "metadata": {"name": name}, "spec": spec}));

@@ -1,4 +1,4 @@
-//! Two StreamingDeployments on one SessionCluster: each lives as one with pods of its own does, and neither minds the other.
+//! Two StreamingDeployments on one SessionCluster of one pod or two: each lives as one with pods of its own does, and neither minds the other.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -6,13 +6,15 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use sluice_tests::cluster::{condition, holds};
+use sluice_tests::s3::S3;
 use sluice_tests::services::wait_until;
 use sluice_tests::topics;
 
 use crate::job::{DEADLINE, NAME, Row, Work};
-use crate::{Lab, Test};
+use crate::savepoints::take_with;
+use crate::{Lab, Test, storage};
 
-pub const TESTS: &[Test] = &[("sessions::two_deployments", two_deployments)];
+pub const TESTS: &[Test] = &[("sessions::two_deployments", two_deployments), ("sessions::two_workers_on_s3", two_workers)];
 
 const CLUSTER: &str = "shared";
 const OTHER: &str = "other";
@@ -105,9 +107,21 @@ impl Shared<'_> {
         assert!(wrong.is_empty() && seen.len() as i64 == count, "{OTHER}: {} of {count}, doubled {wrong:?}", seen.len());
     }
 
-    fn pod(&self) -> Value {
+    /// The pods that are not going away.
+    fn pods(&self) -> Vec<Value> {
         let pods = self.work.space.list(&format!("core/v1/pods?labelSelector=sluice.dev/session-cluster={CLUSTER}"));
-        pods.into_iter().find(|p| p["metadata"]["deletionTimestamp"].is_null()).unwrap_or_default()
+        pods.into_iter().filter(|p| p["metadata"]["deletionTimestamp"].is_null()).collect()
+    }
+
+    fn pod(&self) -> Value {
+        self.pods().into_iter().next().unwrap_or_default()
+    }
+
+    /// Name and uid of the pod that runs a job.
+    fn worker(&self, name: &str) -> (String, Value) {
+        let worker = self.work.space.deployment(name)["status"]["worker"].as_str().unwrap_or_default().to_owned();
+        let pod = self.pods().into_iter().find(|p| p["metadata"]["name"] == worker.as_str()).unwrap_or_default();
+        (worker, pod["metadata"]["uid"].clone())
     }
 
     /// The process of a job, if the pod runs on this machine.
@@ -118,9 +132,16 @@ impl Shared<'_> {
     }
 }
 
+impl<'a> Shared<'a> {
+    fn new(lab: &'a Lab, name: &str) -> Self {
+        let shared = Self { work: Work::new(lab, name) };
+        topics::create(&lab.kafka, &[(shared.topic(OTHER, "out"), 1), (shared.topic(OTHER, "sums"), 1)]);
+        shared
+    }
+}
+
 fn two_deployments(lab: &Lab) {
-    let shared = Shared { work: Work::new(lab, "session") };
-    topics::create(&lab.kafka, &[(shared.topic(OTHER, "out"), 1), (shared.topic(OTHER, "sums"), 1)]);
+    let shared = Shared::new(lab, "session");
     let space = &shared.work.space;
     // Deployments may come before their cluster.
     shared.apply(NAME, "old", &json!({"parallelism": 2}));
@@ -208,4 +229,55 @@ fn deletion(shared: &Shared, count: i64) {
     shared.wait_cluster("gone", Value::is_null);
     assert!(space.deployment(NAME).is_null());
     wait_until("the pod's end", DEADLINE, || shared.pod().is_null());
+}
+
+/// Each job fills one of two pods; what happens to one is nothing to the other, and either may go on in the other's place.
+fn two_workers(lab: &Lab) {
+    let shared = Shared::new(lab, "session-s3");
+    let (space, s3) = (&shared.work.space, S3::started_on(&lab.cluster.host));
+    space.must_apply(&storage::keys());
+    let mut spec = storage::in_bucket(&s3);
+    spec["workers"] = json!({"replicas": 2, "slots": 2, "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}}});
+    shared.apply_cluster(&spec);
+    shared.apply(NAME, "old", &json!({"parallelism": 2}));
+    shared.apply(OTHER, "other", &json!({"parallelism": 2}));
+    let load = shared.work.load(300);
+    for name in [NAME, OTHER] {
+        shared.ready(name);
+    }
+    let (of_job, of_other) = (shared.worker(NAME), shared.worker(OTHER));
+    assert_ne!(of_job.0, of_other.0, "each has room for one");
+    let cluster = shared.wait_cluster("ready", |c| holds(c, "Ready") && c["status"]["jobs"]["managed"] == 2);
+    assert_eq!((&cluster["status"]["slots"], &cluster["status"]["workers"]["ready"]), (&json!({"total": 4, "free": 0}), &json!(2)));
+    shared.both_write("after their start");
+
+    let path = take_with(&shared.work, "by-hand", &json!({"deletionPolicy": "Delete"}));
+    assert_eq!(path, storage::path_of(&shared.work, NAME, "by-hand"));
+    shared.apply(NAME, "new", &json!({"parallelism": 2}));
+    let object = shared.work.wait_stable("upgraded", 2);
+    let upgrade = object["status"]["lastSavepoint"]["name"].as_str().unwrap();
+    assert_eq!(object["status"]["startedFrom"]["path"], storage::path_of(&shared.work, NAME, upgrade), "{object}");
+    shared.work.wait_for_rows("rows of the new SQL", |rows| rows.iter().filter(|r| r.tag == "new").count() > 300);
+    assert_eq!((shared.worker(NAME), shared.worker(OTHER)), (of_job.clone(), of_other.clone()), "both stay where they were");
+    assert_eq!(space.deployment(OTHER)["status"]["revision"]["current"], 1);
+
+    // At once, and with time to say goodbye.
+    for (worker, now) in [(&of_other, true), (&of_job, false)] {
+        lab.cluster.delete(&space.path(&format!("core/v1/pods/{}", worker.0)), now);
+        let another = |p: &Value| p["metadata"]["name"] == worker.0.as_str() && p["metadata"]["uid"] != worker.1;
+        wait_until("another pod", DEADLINE, || shared.pods().iter().any(another));
+        shared.both_write("after a worker was killed");
+    }
+    for name in [NAME, OTHER] {
+        shared.ready(name);
+    }
+    assert_ne!(shared.worker(NAME).0, shared.worker(OTHER).0);
+
+    lab.cluster.delete(&space.path("sluice.dev/v1alpha1/savepoints/by-hand"), false);
+    space.wait(NAME, "no Savepoint by-hand", DEADLINE, |_| space.savepoint("by-hand").is_null());
+    assert_eq!(storage::objects(&shared.work, &s3, NAME, "savepoints/by-hand"), Vec::<String>::new(), "its files went with it");
+    for name in [NAME, OTHER] {
+        assert!(!storage::objects(&shared.work, &s3, name, "checkpoints").is_empty(), "{name}: {:?}", s3.objects(""));
+    }
+    shared.assert_exact(load.stop());
 }
