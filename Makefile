@@ -32,7 +32,7 @@ demo-fraud: release  ## fraud detection by rules that come and go while it runs:
 	cargo build --release -p sluice-fraud-webapp
 	$(dir $(RELEASE))fraud-webapp --demo examples/fraud-detection/fraud-detection.yaml
 
-demo-iot: release ## CPU loads above the thresholds in a real PostgreSQL, on an embedded broker, until Ctrl-C
+demo-iot: release ## CPU loads above the thresholds in a real PostgreSQL, as Slack messages, on an embedded broker, until Ctrl-C
 	@tests/setup/setup.sh postgresql
 	@examples/iot-cpu-anomaly/demo.sh $(RELEASE)
 

@@ -14,5 +14,7 @@ pub mod proxy;
 pub mod registry;
 pub mod s3;
 pub mod services;
+pub mod slack;
 pub mod topics;
 pub mod trials;
+pub mod web;

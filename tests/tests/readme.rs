@@ -43,6 +43,49 @@ fn what_is_supported_has_its_golden() {
     }
 }
 
+/// What is between backquotes.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// Each tutorial has its folder; all jobs of the folder are named, and have a plan; commands and tests are there.
+#[test]
+fn tutorials_have_their_examples() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let makefile = std::fs::read_to_string(root.join("Makefile")).unwrap();
+    let cluster = std::fs::read_to_string(root.join("tests/tests/cluster/examples.rs")).unwrap();
+    let rows = table("tutorial ");
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    for row in rows {
+        let folder = root.join("examples").join(quoted(&row[1])[0]);
+        let named = quoted(&row[2]);
+        for name in &named {
+            assert!(folder.join(name).exists(), "{name} is not in {}", folder.display());
+        }
+        let files = std::fs::read_dir(&folder).unwrap().map(|f| f.unwrap().path());
+        for file in files.filter(|f| f.extension().is_some_and(|e| e == "yaml")) {
+            assert!(named.contains(&file.file_name().unwrap().to_str().unwrap()), "{} is not named", file.display());
+            let output = Run::start(&["plan", file.to_str().unwrap()]).wait(DEADLINE);
+            assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stderr));
+            let text = std::fs::read_to_string(&file).unwrap();
+            let job = text.split("  name: ").nth(1).unwrap().lines().next().unwrap();
+            assert!(cluster.contains(&format!("(\"{job}\", ")), "{job} is not run on the test cluster");
+        }
+        match quoted(&row[3])[0].split_once(' ').unwrap() {
+            ("make", target) => assert!(makefile.contains(&format!("\n{target}: ")), "make {target}"),
+            ("sluice", arguments) => {
+                let arguments: Vec<&str> = arguments.split_whitespace().chain(["--help"]).collect();
+                assert!(Run::start(&arguments).wait(DEADLINE).status.success(), "{arguments:?}");
+                assert!(root.join(arguments[1]).exists(), "{arguments:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+        for test in quoted(&row[4]) {
+            assert!(root.join(test).exists(), "{test}");
+        }
+    }
+}
+
 #[test]
 fn what_is_not_supported_says_so() {
     let rows = table("not supported yet");

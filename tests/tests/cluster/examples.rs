@@ -9,7 +9,9 @@ use sluice_tests::cluster::{Space, holds};
 use sluice_tests::engine::Run;
 use sluice_tests::postgres::{PASSWORD, Postgres};
 use sluice_tests::registry::Registry;
+use sluice_tests::slack::{Slack, TOKEN};
 use sluice_tests::topics;
+use tempfile::TempDir;
 
 use crate::{Lab, Test, not_here};
 
@@ -26,7 +28,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("pizza-trends", &["pizza_stream_out_trends"]),
     ("cpu-filtering", &["cpu_load_stats_real_filter"]),
     ("cpu-windowing", &["cpu_agg_stats"]),
-    ("cpu-thresholds", &["cpu_alerts"]),
+    // To Slack, see below.
+    ("cpu-notification", &[]),
     ("fraud-detection", &["alerts", "dry-run-alerts", "current-rules", "rejected-rules"]),
     ("large-sales", &["flink.large.sales"]),
     ("sales-by-user", &["flink.sales.by.user"]),
@@ -46,7 +49,7 @@ fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
 }
 
-/// `kubectl apply -R -f examples/`: each of them runs and writes.
+/// `kubectl apply -R -f examples/`: each of them runs and writes. Only Slack is another.
 fn as_they_are(lab: &Lab) {
     if Space::is_taken(&lab.cluster, NAMESPACE) {
         not_here("the examples are applied in the namespace flink, and this cluster has one that no test has made");
@@ -58,12 +61,15 @@ fn as_they_are(lab: &Lab) {
     leads_to(&space, "my-cluster-kafka-bootstrap", 9092, &lab.kafka);
     leads_to(&space, "apicurio-registry-service", 8080, &registry.address);
     leads_to(&space, "postgresql", 5432, &format!("{}:{}", lab.cluster.host, postgres.port));
-    let password = json!({"password": PASSWORD});
-    space.must_apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "postgresql"}, "stringData": password}));
+    let slack = Slack::started_on(&lab.cluster.host);
+    for (name, data) in [("postgresql", json!({"password": PASSWORD})), ("slack", json!({"token": TOKEN}))] {
+        space.must_apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}));
+    }
     let written = EXAMPLES.iter().flat_map(|(_, topics)| topics.iter().copied());
     let all = INPUT.iter().map(|(_, topic, _)| *topic).chain(written).map(|t| (t.to_owned(), 1)).collect::<Vec<_>>();
     topics::create(&lab.kafka, &all);
-    lab.cluster.ok(&["apply", "-R", "-f", &examples().display().to_string()]);
+    let applied = copied(&[("https://slack.com/api", &slack.url)]);
+    lab.cluster.ok(&["apply", "-R", "-f", &applied.path().display().to_string()]);
     let deployments = || space.list("sluice.dev/v1alpha1/streamingdeployments");
     let name = |d: &Value| d["metadata"]["name"].as_str().unwrap().to_owned();
     let known: BTreeSet<String> = EXAMPLES.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -78,10 +84,33 @@ fn as_they_are(lab: &Lab) {
     };
     let data: Vec<Run> = INPUT.iter().map(generate).collect();
     await_rows(lab, &space, &data);
+    let started = Instant::now();
+    while slack.messages().len() < 3 {
+        assert!(started.elapsed() < DEADLINE, "{:?}\n{}", slack.messages(), explain(&space, "cpu-notification"));
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    for (channel, text) in slack.messages() {
+        assert!(channel == "C0123456789" && text.starts_with("host:") && text.contains(" over the threshold "), "{channel}: {text}");
+    }
     for (name, _) in EXAMPLES {
         let object = space.wait(name, "running still", DEADLINE, |d| holds(d, "Running"));
         assert_eq!(object["status"]["restarts"].as_i64().unwrap_or(0), 0, "{}", explain(&space, name));
     }
+}
+
+/// The folders of the examples with their YAML, where some text is replaced.
+fn copied(replaced: &[(&str, &str)]) -> TempDir {
+    let copy = TempDir::new().unwrap();
+    for folder in std::fs::read_dir(examples()).unwrap().map(|f| f.unwrap().path()).filter(|f| f.is_dir()) {
+        let to = copy.path().join(folder.file_name().unwrap());
+        std::fs::create_dir(&to).unwrap();
+        for file in std::fs::read_dir(&folder).unwrap().map(|f| f.unwrap().path()).filter(|f| f.extension().is_some_and(|e| e == "yaml")) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let text = replaced.iter().fold(text, |text, (from, by)| text.replace(from, by));
+            std::fs::write(to.join(file.file_name().unwrap()), text).unwrap();
+        }
+    }
+    copy
 }
 
 /// Waits until each topic has rows; tells all that is known of the jobs that have not written.

@@ -60,7 +60,8 @@ fn main() {
         errors::say_what_is_wrong,
         errors::server_away,
         errors::tls,
-        demo::alerts_above_the_thresholds,
+        demo::messages_above_the_thresholds,
+        demo::messages_are_sent,
     ];
     let conclusion = libtest_mimic::run(&args, trials(tests));
     // Ends the services: statics are never dropped.

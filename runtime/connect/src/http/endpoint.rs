@@ -77,7 +77,7 @@ impl Endpoint {
 
     /// # Errors
     /// If there is no answer; the text says why.
-    pub(super) fn send(&self, agent: &ureq::Agent, body: &[u8]) -> Result<Answer, String> {
+    pub fn send(&self, agent: &ureq::Agent, body: &[u8]) -> Result<Answer, String> {
         let request = self.request(body).map_err(|e| e.to_string())?;
         let mut answer = agent.run(request).map_err(|e| e.to_string())?;
         let retry_after = answer.headers().get("retry-after").and_then(|v| v.to_str().ok()).and_then(retry_after);
@@ -94,8 +94,13 @@ impl Endpoint {
     }
 
     pub(super) fn agent(&self) -> ureq::Agent {
+        self.agent_with(ureq::tls::TlsConfig::default())
+    }
+
+    /// Sends requests over TLS of this kind.
+    pub fn agent_with(&self, tls: ureq::tls::TlsConfig) -> ureq::Agent {
         let config = ureq::Agent::config_builder().timeout_global(Some(self.timeout)).http_status_as_error(false).max_redirects(0);
-        config.max_redirects_will_error(false).build().new_agent()
+        config.max_redirects_will_error(false).tls_config(tls).build().new_agent()
     }
 
     /// # Errors

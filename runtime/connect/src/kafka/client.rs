@@ -12,8 +12,10 @@ use rdkafka::bindings as sys;
 use sluice_batch::{Error, Result};
 use sys::rd_kafka_resp_err_t as Code;
 
+use super::oauth::Login;
 use super::offsets::List;
 pub(crate) use super::offsets::TopicOffset;
+use super::token;
 
 pub(crate) const OFFSET_BEGINNING: i64 = -2;
 pub(crate) const OFFSET_END: i64 = -1;
@@ -35,7 +37,11 @@ pub(super) fn timeout_ms(timeout: Duration) -> c_int {
 }
 
 /// A configuration under construction.
-pub(crate) struct Config(*mut sys::rd_kafka_conf_t);
+pub(crate) struct Config {
+    raw: *mut sys::rd_kafka_conf_t,
+    /// Tokens that the client logs in with.
+    pub login: Option<Login>,
+}
 
 pub(crate) enum ConfigError {
     UnknownName,
@@ -46,7 +52,7 @@ pub(crate) enum ConfigError {
 impl Config {
     pub fn new() -> Self {
         // SAFETY: allocates; owned until Drop or `into_raw`.
-        Self(unsafe { sys::rd_kafka_conf_new() })
+        Self { raw: unsafe { sys::rd_kafka_conf_new() }, login: None }
     }
 
     /// # Errors
@@ -55,7 +61,7 @@ impl Config {
         let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else { return Err(ConfigError::UnknownName) };
         let mut text = [0 as c_char; 512];
         // SAFETY: pointers are valid for the call; the buffer's length is given.
-        let result = unsafe { sys::rd_kafka_conf_set(self.0, name.as_ptr(), value.as_ptr(), text.as_mut_ptr(), text.len()) };
+        let result = unsafe { sys::rd_kafka_conf_set(self.raw, name.as_ptr(), value.as_ptr(), text.as_mut_ptr(), text.len()) };
         match result {
             sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK => Ok(()),
             sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_UNKNOWN => Err(ConfigError::UnknownName),
@@ -65,15 +71,15 @@ impl Config {
     }
 
     fn into_raw(mut self) -> *mut sys::rd_kafka_conf_t {
-        std::mem::replace(&mut self.0, std::ptr::null_mut())
+        std::mem::replace(&mut self.raw, std::ptr::null_mut())
     }
 }
 
 impl Drop for Config {
     fn drop(&mut self) {
-        if !self.0.is_null() {
+        if !self.raw.is_null() {
             // SAFETY: still owned.
-            unsafe { sys::rd_kafka_conf_destroy(self.0) }
+            unsafe { sys::rd_kafka_conf_destroy(self.raw) }
         }
     }
 }
@@ -91,6 +97,16 @@ struct Shared {
     /// The fatal error says that another producer has taken the transactional id.
     fenced: AtomicBool,
     undelivered_count: AtomicU64,
+    login: Option<Login>,
+}
+
+/// How the client of a callback logs in.
+///
+/// # Safety
+/// `opaque` must be what librdkafka gives to a callback of a [`Client`], during the call.
+pub(super) unsafe fn login<'a>(opaque: *mut c_void) -> Option<&'a Login> {
+    // SAFETY: as said above.
+    unsafe { (*opaque.cast::<Shared>()).login.as_ref() }
 }
 
 fn store(slot: &Mutex<Option<String>>, text: String, keep_first: bool) {
@@ -185,11 +201,11 @@ impl Client {
         Self::new(config, sys::rd_kafka_type_t::RD_KAFKA_PRODUCER, servers)
     }
 
-    fn new(config: Config, kind: sys::rd_kafka_type_t, servers: &str) -> Result<Self> {
+    fn new(mut config: Config, kind: sys::rd_kafka_type_t, servers: &str) -> Result<Self> {
         if servers.trim().is_empty() {
             return Err(Error::runtime("'properties.bootstrap.servers' is empty").hint("write host:port of a broker"));
         }
-        let shared = Box::<Shared>::default();
+        let shared = Box::new(Shared { login: config.login.take(), ..Shared::default() });
         let mut text = [0 as c_char; 512];
         let raw = config.into_raw();
         // SAFETY: the configuration is owned; `rd_kafka_new` takes it if it succeeds. `shared` is boxed, so its address stays.
@@ -197,6 +213,9 @@ impl Client {
             sys::rd_kafka_conf_set_opaque(raw, std::ptr::from_ref(shared.as_ref()).cast_mut().cast());
             sys::rd_kafka_conf_set_log_cb(raw, Some(on_log));
             sys::rd_kafka_conf_set_error_cb(raw, Some(on_error));
+            if shared.login.is_some() {
+                token::ask(raw);
+            }
             if kind == sys::rd_kafka_type_t::RD_KAFKA_PRODUCER {
                 sys::rd_kafka_conf_set_dr_msg_cb(raw, Some(on_delivery));
             }
@@ -210,7 +229,11 @@ impl Client {
             };
             return Err(Error::runtime(format!("cannot make a Kafka client: {text}")));
         }
-        Ok(Self { rk, queue: std::ptr::null_mut(), shared, servers: servers.to_owned() })
+        let client = Self { rk, queue: std::ptr::null_mut(), shared, servers: servers.to_owned() };
+        if client.shared.login.is_some() {
+            token::serve(rk)?;
+        }
+        Ok(client)
     }
 
     pub fn raw(&self) -> *mut sys::rd_kafka_t {

@@ -2,12 +2,22 @@
 
 use sluice_batch::{Error, Result};
 
-/// librdkafka's properties for a JAAS line such as
-/// `org.apache.kafka.common.security.plain.PlainLoginModule required username="u" password="p";`
+use super::oauth;
+
+/// What a JAAS line says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Jaas {
+    /// Properties of librdkafka.
+    Properties(Vec<(String, String)>),
+    /// Options of a login with tokens.
+    Tokens(oauth::Options),
+}
+
+/// Translates a JAAS line such as `org.apache.kafka.common.security.plain.PlainLoginModule required username="u" password="p";`
 ///
 /// # Errors
 /// If it cannot be read, or is for a module that librdkafka does not have.
-pub(crate) fn translate(line: &str) -> Result<Vec<(String, String)>> {
+pub(crate) fn translate(line: &str) -> Result<Jaas> {
     let wrong = |what: &str| {
         Error::plan(format!("'properties.sasl.jaas.config' {what}")).hint("expected: <LoginModule> required <name>=\"<value>\" …;")
     };
@@ -16,20 +26,14 @@ pub(crate) fn translate(line: &str) -> Result<Vec<(String, String)>> {
     let needed = |name: &str| option(name).ok_or_else(|| wrong(&format!("has no {name}")));
     match module.rsplit('.').next().unwrap_or_default() {
         "PlainLoginModule" | "ScramLoginModule" => {
-            Ok(vec![("sasl.username".into(), needed("username")?), ("sasl.password".into(), needed("password")?)])
+            Ok(Jaas::Properties(vec![("sasl.username".into(), needed("username")?), ("sasl.password".into(), needed("password")?)]))
         }
         "OAuthBearerLoginModule" => {
-            let mut out = vec![];
-            if let Some(principal) = option("unsecuredLoginStringClaim_sub") {
-                out.push(("enable.sasl.oauthbearer.unsecure.jwt".into(), "true".into()));
-                out.push(("sasl.oauthbearer.config".into(), format!("principal={principal}")));
-            } else {
-                out.push(("sasl.oauthbearer.method".into(), "oidc".into()));
-                out.push(("sasl.oauthbearer.client.id".into(), needed("clientId")?));
-                out.push(("sasl.oauthbearer.client.secret".into(), needed("clientSecret")?));
-                out.extend(option("scope").map(|s| ("sasl.oauthbearer.scope".into(), s)));
-            }
-            Ok(out)
+            let Some(principal) = option("unsecuredLoginStringClaim_sub") else { return Ok(Jaas::Tokens(options)) };
+            Ok(Jaas::Properties(vec![
+                ("enable.sasl.oauthbearer.unsecure.jwt".into(), "true".into()),
+                ("sasl.oauthbearer.config".into(), format!("principal={principal}")),
+            ]))
         }
         other => Err(Error::unsupported(format!("the login module {other}")).hint("PLAIN, SCRAM and OAUTHBEARER can be used")),
     }
@@ -83,9 +87,12 @@ mod tests {
     fn modules_become_properties() {
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         let plain = r#"org.apache.kafka.common.security.plain.PlainLoginModule required username="al ice" password="p\"w;";"#;
-        assert_eq!(translate(plain).unwrap(), [pair("sasl.username", "al ice"), pair("sasl.password", "p\"w;")]);
+        let properties = |pairs: [(String, String); 2]| Jaas::Properties(pairs.into());
+        assert_eq!(translate(plain).unwrap(), properties([pair("sasl.username", "al ice"), pair("sasl.password", "p\"w;")]));
         let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required\n  username=bob\n password='x';";
-        assert_eq!(translate(scram).unwrap(), [pair("sasl.username", "bob"), pair("sasl.password", "x")]);
+        assert_eq!(translate(scram).unwrap(), properties([pair("sasl.username", "bob"), pair("sasl.password", "x")]));
+        let tokens = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required clientId=me clientSecret='x';";
+        assert_eq!(translate(tokens).unwrap(), Jaas::Tokens(vec![pair("clientId", "me"), pair("clientSecret", "x")]));
         assert!(translate("com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true;").unwrap_err().message().contains("Krb5"));
         for broken in
             ["", "x", "PlainLoginModule username=a", "PlainLoginModule required username=\"a", "PlainLoginModule required username=\"a\";"]

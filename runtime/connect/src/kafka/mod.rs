@@ -3,12 +3,14 @@
 pub(crate) mod client;
 pub(crate) mod gate;
 pub(crate) mod jaas;
+pub(crate) mod oauth;
 pub(crate) mod offsets;
 pub(crate) mod producer;
 pub(crate) mod properties;
 pub(crate) mod rows;
 pub(crate) mod start;
 pub(crate) mod table;
+pub(crate) mod token;
 pub(crate) mod transaction;
 
 use crate::{CommittedOffset, OffsetCommitter, PartitionOffset};

@@ -3,7 +3,8 @@
 use sluice_batch::{Error, Result};
 
 use super::client::{Config, ConfigError};
-use super::jaas;
+use super::jaas::{self, Jaas};
+use super::oauth::Login;
 use crate::TableOption;
 use crate::options::closest;
 
@@ -52,7 +53,25 @@ const RULES: &[(&str, Rule)] = &[
     ("request.timeout.ms", NamedOnly("request.timeout.ms", Producer)),
     ("security.protocol", Same),
     ("sasl.mechanism", Same),
-    ("sasl.oauthbearer.token.endpoint.url", Same),
+    ("sasl.oauthbearer.token.endpoint.url", Security),
+    ("sasl.oauthbearer.client.credentials.client.id", Security),
+    ("sasl.oauthbearer.client.credentials.client.secret", Security),
+    ("sasl.oauthbearer.client.id", Security),
+    ("sasl.oauthbearer.client.secret", Security),
+    ("sasl.oauthbearer.scope", Security),
+    ("sasl.oauthbearer.sub.claim.name", Security),
+    ("sasl.oauthbearer.header.urlencode", Security),
+    ("sasl.login.callback.handler.class", Security),
+    ("sasl.login.connect.timeout.ms", Security),
+    ("sasl.login.read.timeout.ms", Security),
+    ("sasl.login.retry.backoff.ms", Security),
+    ("sasl.login.retry.backoff.max.ms", Security),
+    // When four fifths of a token's life are over.
+    ("sasl.login.refresh.window.factor", Ignored),
+    ("sasl.login.refresh.window.jitter", Ignored),
+    ("sasl.login.refresh.min.period.seconds", Ignored),
+    ("sasl.login.refresh.buffer.seconds", Ignored),
+    ("sasl.oauthbearer.scope.claim.name", Ignored),
     ("sasl.jaas.config", Security),
     ("ssl.endpoint.identification.algorithm", Security),
     ("ssl.truststore.location", Security),
@@ -160,6 +179,8 @@ pub(crate) struct Properties {
     pub ignored: Vec<String>,
     /// Path and password of a trust store that librdkafka cannot read: translated when a client is made, as a plan needs no files.
     trust: Option<(String, Option<String>)>,
+    /// Tokens to log in with.
+    login: Option<Login>,
 }
 
 impl Properties {
@@ -199,6 +220,7 @@ impl Properties {
             check(&mut scratch, &key, &key, &value, option)?;
             out.set.push((key, value));
         }
+        out.login = login(given)?;
         // acks other than all exclude idempotence; Java turns it off silently too if it was not asked for.
         let find = |key: &str| out.set.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
         if role == Producer && find("enable.idempotence").is_none() && find("acks").is_some_and(|a| !matches!(a, "all" | "-1")) {
@@ -217,6 +239,7 @@ impl Properties {
     /// If librdkafka refuses one.
     pub fn config(&self, role: Role, more: &[(&str, &str)]) -> Result<Config> {
         let mut config = Config::new();
+        config.login.clone_from(&self.login);
         let trusted =
             self.trust.as_ref().map(|(path, password)| sluice_format::keystore::trusted_pem(path, password.as_deref())).transpose()?;
         let defaults = DEFAULTS.iter().filter(|(_, _, r)| r.is_none_or(|r| r == role)).map(|(k, v, _)| (*k, *v));
@@ -257,8 +280,11 @@ fn security<'a>(given: &[(&str, &'a TableOption)]) -> Result<Vec<(String, String
     let find = |name: &str| given.iter().find(|(n, _)| *n == name).map(|(_, o)| *o);
     let mut out = vec![];
     if let Some(option) = find("sasl.jaas.config") {
-        let translated = jaas::translate(&option.value).map_err(|e| e.at(option.value_span))?;
-        out.extend(translated.into_iter().map(|(k, v)| (k, v, option)));
+        match jaas::translate(&option.value).map_err(|e| e.at(option.value_span))? {
+            Jaas::Properties(translated) => out.extend(translated.into_iter().map(|(k, v)| (k, v, option))),
+            // In [`login`].
+            Jaas::Tokens(_) => {}
+        }
     }
     if let Some(option) = find("ssl.endpoint.identification.algorithm") {
         let value = if option.value.trim().is_empty() { "none" } else { option.value.as_str() };
@@ -288,6 +314,21 @@ fn security<'a>(given: &[(&str, &'a TableOption)]) -> Result<Vec<(String, String
         }
     }
     Ok(out)
+}
+
+/// Tokens of an identity provider, if the client logs in with them.
+fn login(given: &[(&str, &TableOption)]) -> Result<Option<Login>> {
+    let find = |name: &str| given.iter().find(|(n, _)| *n == name).map(|(_, o)| *o);
+    let mechanism = find("sasl.mechanism").or(find("sasl.mechanisms")).is_some_and(|o| o.value.trim() == "OAUTHBEARER");
+    match find("sasl.jaas.config") {
+        Some(option) => match jaas::translate(&option.value)? {
+            Jaas::Tokens(options) => Login::new(&options, given).map(Some).map_err(|e| e.at(option.value_span)),
+            Jaas::Properties(_) => Ok(None),
+        },
+        // All of it can be said by properties, too (Kafka 4.1).
+        None if mechanism && find("sasl.oauthbearer.token.endpoint.url").is_some() => Login::new(&vec![], given).map(Some),
+        None => Ok(None),
+    }
 }
 
 fn jks(kind: &str, option: &TableOption) -> Error {

@@ -117,7 +117,7 @@ impl Sink for Slack {
             }
             let (channel, text) = (channels.value(row), messages.value(row));
             match &mut self.delivery {
-                None => tracing::info!("dry run: to {channel}: {text}"),
+                None => tracing::info!(target: "slack", "dry run: to {channel}: {text}"),
                 Some(delivery) => {
                     let body = serde_json::json!({"channel": channel, "text": text}).to_string().into_bytes();
                     delivery.send(Request { body, lane: channel.to_owned() })?;
