@@ -77,11 +77,10 @@ impl Postgres {
             .output()
             .unwrap();
         assert!(init.status.success(), "initdb: {}", String::from_utf8_lossy(&init.stderr));
-        if this.host.is_some() {
-            let file = this.path("data/pg_hba.conf");
-            let rules = std::fs::read_to_string(&file).unwrap();
-            std::fs::write(&file, format!("{rules}host all all 0.0.0.0/0 scram-sha-256\n")).unwrap();
-        }
+        let file = this.path("data/pg_hba.conf");
+        let rules = std::fs::read_to_string(&file).unwrap();
+        let others = if this.host.is_some() { "host all all 0.0.0.0/0 scram-sha-256\n" } else { "" };
+        std::fs::write(&file, format!("hostssl all certified all cert\n{rules}{others}")).unwrap();
         this.make_certificates();
         this.start();
         this.query_in("postgres", "CREATE DATABASE lab");
@@ -132,6 +131,25 @@ impl Postgres {
         self.path("server.crt")
     }
 
+    /// A folder with a certificate that the server trusts, for the user of a name: `client.crt`, its key in PEM, in PKCS#8 DER (`.pk8`), and
+    /// both in PKCS#12 (`.p12`). The role `certified` can log in with one only.
+    pub fn client_certificate(&self, name: &str, password: &str) -> PathBuf {
+        let dir = self.path(name);
+        std::fs::create_dir(&dir).unwrap();
+        for line in [
+            format!(
+                "openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout client.key -out client.csr -subj /CN={name}"
+            ),
+            "openssl x509 -req -in client.csr -CA ../server.crt -CAkey ../server.key -CAcreateserial -days 2 -out client.crt".to_owned(),
+            "openssl pkcs8 -topk8 -nocrypt -in client.key -outform DER -out client.pk8".to_owned(),
+            format!("openssl pkcs12 -export -inkey client.key -in client.crt -out client.p12 -passout pass:{password}"),
+        ] {
+            let output = Command::new("sh").arg("-c").arg(&line).current_dir(&dir).output().unwrap();
+            assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        dir
+    }
+
     /// Starts it with the data it has, and waits until it answers.
     pub fn start(&mut self) {
         let mut command = command("postgres");
@@ -141,6 +159,7 @@ impl Postgres {
         {
             command.args(["-c", setting]);
         }
+        command.arg("-c").arg(format!("ssl_ca_file={}", self.authority().display()));
         self.process = Some(Process::spawn(&mut command, &self.path("postgres.log")));
         wait_until("PostgreSQL", Duration::from_secs(60), || self.try_query("postgres", "SELECT 1").is_ok());
     }

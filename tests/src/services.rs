@@ -126,12 +126,15 @@ pub struct Further {
     pub properties: String,
     /// Arguments for formatting its storage.
     pub format: Vec<String>,
+    /// System properties of its JVM: `name=value`.
+    pub system: Vec<String>,
 }
 
 /// A broker that can be killed and started again with its data and its port.
 pub struct Kafka {
     pub bootstrap: String,
     process: Option<Process>,
+    system: Vec<String>,
     dir: TempDir,
 }
 
@@ -163,7 +166,7 @@ impl Kafka {
     /// Starts it with the data it has.
     pub fn start(&mut self) {
         let mut command = kafka_java(self.dir.path());
-        command.arg("kafka.Kafka").arg(self.dir.path().join("kafka.properties"));
+        command.args(self.system.iter().map(|s| format!("-D{s}"))).arg("kafka.Kafka").arg(self.dir.path().join("kafka.properties"));
         self.process = Some(Process::spawn(&mut command, &self.dir.path().join("kafka.log")));
     }
 
@@ -230,7 +233,7 @@ impl Kafka {
         let arguments = ["kafka.tools.StorageTool", "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c"];
         let format = kafka_java(dir.path()).args(arguments).arg(&properties).args(&further.format).output().unwrap();
         assert!(format.status.success(), "kafka storage format: {}", String::from_utf8_lossy(&format.stderr));
-        Self { bootstrap, process: None, dir }
+        Self { bootstrap, process: None, system: further.system.clone(), dir }
     }
 }
 

@@ -1,16 +1,18 @@
-//! Trust stores and key stores of TLS clients, as Java's clients take them: PEM or PKCS#12.
+//! Trust stores, key stores and keys of TLS clients, as Java's clients take them: PEM or PKCS#12, keys in PKCS#8, too. All that connect by TLS
+//! read them here.
 
 use std::path::Path;
 
 use base64::Engine as _;
 use p12_keystore::{KeyStore, KeyStoreEntry, Pkcs12ImportPolicy};
 use sluice_batch::{Error, Result};
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, parse_pem};
+pub use ureq::tls::{Certificate, PrivateKey};
+use ureq::tls::{ClientCert, PemItem, parse_pem};
 
 /// A private key and its certificates, the key's own first.
 pub struct Identity {
-    chain: Vec<Certificate<'static>>,
-    key: PrivateKey<'static>,
+    pub chain: Vec<Certificate<'static>>,
+    pub key: PrivateKey<'static>,
 }
 
 impl Identity {
@@ -39,6 +41,7 @@ pub fn trusted(path: &str, password: Option<&str>) -> Result<Vec<Certificate<'st
             }
             found
         }
+        Content::Key(_) => vec![],
     };
     if found.is_empty() { Err(bad(path, "it has no certificate")) } else { Ok(found) }
 }
@@ -69,6 +72,19 @@ fn pem(label: &str, der: &[u8]) -> String {
 /// # Errors
 /// As [`trusted`]; or if there is no private key.
 pub fn identity(path: &str, password: Option<&str>) -> Result<Identity> {
+    let found = with_key(path, password)?;
+    if found.chain.is_empty() { Err(bad(path, "it has no certificate")) } else { Ok(found) }
+}
+
+/// A private key: in PEM, in PKCS#8 DER, or that of a key store.
+///
+/// # Errors
+/// If the file cannot be read or holds none.
+pub fn private_key(path: &str, password: Option<&str>) -> Result<PrivateKey<'static>> {
+    with_key(path, password).map(|found| found.key)
+}
+
+fn with_key(path: &str, password: Option<&str>) -> Result<Identity> {
     let (mut chain, mut key) = (vec![], None);
     match read(path, password)? {
         Content::Pem(items) => {
@@ -87,14 +103,24 @@ pub fn identity(path: &str, password: Option<&str>) -> Result<Identity> {
                 key = Some(PrivateKey::from_pem(text.as_bytes()).map_err(|e| bad(path, &e.to_string()))?);
             }
         }
+        Content::Key(found) => key = Some(found),
     }
     let key = key.ok_or_else(|| bad(path, "it has no private key"))?;
-    if chain.is_empty() { Err(bad(path, "it has no certificate")) } else { Ok(Identity { chain, key }) }
+    Ok(Identity { chain, key })
 }
 
 enum Content {
     Pem(Vec<PemItem<'static>>),
     Pkcs12(KeyStore),
+    /// Not encrypted.
+    Key(PrivateKey<'static>),
+}
+
+/// Whether it is a PKCS#8 key in DER: a sequence of a version and an algorithm (RFC 5208, 5). PKCS#12 is of version 3.
+fn is_pkcs8(bytes: &[u8]) -> bool {
+    let [0x30, length, rest @ ..] = bytes else { return false };
+    let long = if *length < 0x80 { 0 } else { usize::from(*length & 0x7f) };
+    matches!(rest.get(long..), Some([0x02, 0x01, 0x00 | 0x01, 0x30, ..]))
 }
 
 /// What Java's own store format begins with.
@@ -109,6 +135,10 @@ fn read(path: &str, password: Option<&str>) -> Result<Content> {
     if bytes.windows(11).any(|w| w == b"-----BEGIN ") {
         let items = parse_pem(&bytes).collect::<std::result::Result<_, _>>().map_err(|e| bad(path, &e.to_string()))?;
         return Ok(Content::Pem(items));
+    }
+    if is_pkcs8(&bytes) {
+        let key = PrivateKey::from_pem(pem("PRIVATE KEY", &bytes).as_bytes()).map_err(|e| bad(path, &e.to_string()))?;
+        return Ok(Content::Key(key));
     }
     KeyStore::from_pkcs12(&bytes, password.unwrap_or_default(), Pkcs12ImportPolicy::Relaxed)
         .map(Content::Pkcs12)
@@ -137,7 +167,7 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("sluice-keystore-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         run(&directory, "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=me -days 2");
-        run(&directory, "cat key.pem cert.pem > both.pem");
+        run(&directory, "cat key.pem cert.pem > both.pem && openssl pkcs8 -topk8 -nocrypt -in key.pem -outform DER -out key.pk8");
         run(&directory, "openssl pkcs12 -export -inkey key.pem -in cert.pem -out me.p12 -passout pass:secret-word");
         run(
             &directory,
@@ -166,6 +196,10 @@ mod tests {
             let error = trusted_pem(&path(name), password).unwrap_err().to_string();
             assert!(error.contains(wanted) && !error.contains("-word"), "{name}: {error}");
         }
+        for (name, password) in [("key.pem", None), ("key.pk8", None), ("me.p12", Some("secret-word"))] {
+            assert_eq!(private_key(&path(name), password).unwrap().der(), private_key(&path("both.pem"), None).unwrap().der(), "{name}");
+        }
+        assert!(identity(&path("key.pk8"), None).err().unwrap().to_string().contains("no certificate"));
         assert!(identity(&path("cert.pem"), None).err().unwrap().to_string().contains("no private key"));
         std::fs::remove_dir_all(&directory).unwrap();
     }

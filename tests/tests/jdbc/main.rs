@@ -1,6 +1,7 @@
 //! The `jdbc` connector against a real PostgreSQL, and real Kafka where a job reads it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod certificates;
 mod demo;
 mod errors;
 mod exactly_once;
@@ -60,6 +61,7 @@ fn main() {
         errors::say_what_is_wrong,
         errors::server_away,
         errors::tls,
+        certificates::are_users,
         demo::messages_above_the_thresholds,
         demo::messages_are_sent,
     ];

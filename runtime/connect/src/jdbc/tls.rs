@@ -6,11 +6,11 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use sluice_batch::{Error, Result};
+use sluice_format::keystore;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::url::{Tls, Verify};
@@ -29,14 +29,38 @@ pub(crate) fn connector(tls: &Tls) -> Result<MakeRustlsConnect> {
     };
     let verifier = Arc::new(Verifier { chain, roots, name: tls.verify == Verify::Full, provider });
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-    let config = match (&tls.certificate, &tls.key) {
-        (Some(certificate), Some(key)) => {
-            builder.with_client_auth_cert(certificates("sslcert", certificate)?, private_key(key)?).map_err(failed)?
-        }
-        (None, None) => builder.with_no_client_auth(),
-        _ => return Err(Error::plan("'sslcert' and 'sslkey' of option 'url' are given together or not at all")),
+    let config = match identity(tls)? {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|e| Error::plan(format!("'sslcert' and 'sslkey': {e}")))?,
+        None => builder.with_no_client_auth(),
     };
     Ok(MakeRustlsConnect::new(config))
+}
+
+/// What we show to the server: `sslcert` with `sslkey` (PEM or PKCS#8 DER), or as the driver has it an `sslkey` in PKCS#12 that has both.
+fn identity(tls: &Tls) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>> {
+    let password = tls.password.as_deref();
+    let is_store = |file: &&String| file.ends_with(".p12") || file.ends_with(".pfx");
+    let (chain, key) = match (&tls.certificate, &tls.key) {
+        (_, Some(key)) if is_store(&key) => {
+            let found = keystore::identity(key, password).map_err(|e| wrong("sslkey", &e))?;
+            (owned(&found.chain), found.key)
+        }
+        (Some(certificate), Some(key)) => {
+            (certificates("sslcert", certificate)?, keystore::private_key(key, password).map_err(|e| wrong("sslkey", &e))?)
+        }
+        (None, None) => return Ok(None),
+        _ => return Err(Error::plan("'sslcert' and 'sslkey' of option 'url' are given together or not at all")),
+    };
+    let key = PrivateKeyDer::try_from(key.der().to_vec()).map_err(|e| Error::plan(format!("'sslkey': {e}")))?;
+    Ok(Some((chain, key)))
+}
+
+fn wrong(parameter: &str, error: &Error) -> Error {
+    Error::plan(format!("'{parameter}' of option 'url': {}", error.message()))
+}
+
+fn owned(certificates: &[keystore::Certificate<'_>]) -> Vec<CertificateDer<'static>> {
+    certificates.iter().map(|c| CertificateDer::from(c.der().to_vec())).collect()
 }
 
 /// Checks the chain up to `sslrootcert`, or as the driver does `~/.postgresql/root.crt` if it is there, or else the system's roots.
@@ -60,20 +84,7 @@ fn chain(tls: &Tls, provider: &Arc<CryptoProvider>) -> Result<(Arc<WebPkiServerV
 }
 
 fn certificates(parameter: &str, file: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let failed = |e: String| Error::plan(format!("'{parameter}' {file} cannot be read: {e}"));
-    let found = CertificateDer::pem_file_iter(file).map_err(|e| failed(e.to_string()))?;
-    let found = found.collect::<Result<Vec<_>, _>>().map_err(|e| failed(e.to_string()))?;
-    if found.is_empty() { Err(failed("it has no certificate in PEM".into())) } else { Ok(found) }
-}
-
-/// A key in PEM, or in PKCS-8 DER as the driver wants it.
-fn private_key(file: &str) -> Result<PrivateKeyDer<'static>> {
-    let failed = |e: String| Error::plan(format!("'sslkey' {file} cannot be read: {e}"));
-    let bytes = std::fs::read(file).map_err(|e| failed(e.to_string()))?;
-    match bytes.starts_with(b"-----") {
-        true => PrivateKeyDer::from_pem_slice(&bytes).map_err(|e| failed(e.to_string())),
-        false => PrivateKeyDer::try_from(bytes).map_err(|e| failed(e.to_owned())),
-    }
+    keystore::trusted(file, None).map(|found| owned(&found)).map_err(|e| wrong(parameter, &e))
 }
 
 /// Looks at the certificate's chain, if it is to; at the host's name, if it is to; and that the server has the certificate's key.

@@ -17,6 +17,7 @@ const PARAMETERS: &[(&str, bool)] = &[
     ("sslrootcert", true),
     ("sslcert", true),
     ("sslkey", true),
+    ("sslpassword", true),
     ("connectTimeout", true),
     ("loginTimeout", true),
     ("socketTimeout", true),
@@ -51,12 +52,14 @@ pub(crate) enum Verify {
 }
 
 /// TLS as the URL wants it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Tls {
     pub verify: Verify,
     pub root: Option<String>,
     pub certificate: Option<String>,
     pub key: Option<String>,
+    /// Of the key's file.
+    pub password: Option<String>,
 }
 
 /// A database and how to get there.
@@ -236,7 +239,7 @@ fn tls<'v>(config: &mut Config, get: &dyn Fn(&str) -> Option<&'v str>) -> Result
     };
     config.ssl_mode(mode);
     let file = |name: &str| get(name).map(str::to_owned);
-    Ok(Tls { verify, root: file("sslrootcert"), certificate: file("sslcert"), key: file("sslkey") })
+    Ok(Tls { verify, root: file("sslrootcert"), certificate: file("sslcert"), key: file("sslkey"), password: file("sslpassword") })
 }
 
 #[cfg(test)]

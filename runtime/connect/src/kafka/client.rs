@@ -100,13 +100,14 @@ struct Shared {
     login: Option<Login>,
 }
 
-/// How the client of a callback logs in.
+/// How the client of a callback logs in, and where it notes what went wrong.
 ///
 /// # Safety
 /// `opaque` must be what librdkafka gives to a callback of a [`Client`], during the call.
-pub(super) unsafe fn login<'a>(opaque: *mut c_void) -> Option<&'a Login> {
+pub(super) unsafe fn login<'a>(opaque: *mut c_void) -> Option<(&'a Login, impl Fn(String))> {
     // SAFETY: as said above.
-    unsafe { (*opaque.cast::<Shared>()).login.as_ref() }
+    let shared = unsafe { &*opaque.cast::<Shared>() };
+    shared.login.as_ref().map(|login| (login, |text| store(&shared.last, text, false)))
 }
 
 fn store(slot: &Mutex<Option<String>>, text: String, keep_first: bool) {

@@ -18,7 +18,7 @@ const HANDLERS: &[&str] = &["OAuthBearerLoginCallbackHandler", "JaasClientOauthL
 /// How long one request may take (`sasl.login.connect.timeout.ms` and `sasl.login.read.timeout.ms`; Java waits for ever).
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Tries after the first; librdkafka asks again ten seconds after a failure.
-const TRIES: u32 = 5;
+const TRIES: u32 = 3;
 
 /// Options of the login module by name.
 pub(crate) type Options = Vec<(String, String)>;

@@ -61,10 +61,11 @@ pub(super) fn serve(rk: *mut sys::rd_kafka_t) -> Result<()> {
 
 unsafe extern "C" fn on_refresh(rk: *mut sys::rd_kafka_t, _config: *const c_char, opaque: *mut c_void) {
     // SAFETY: `opaque` is what the client has set, and outlives librdkafka's handle.
-    let Some(login) = (unsafe { super::client::login(opaque) }) else { return };
+    let Some((login, note)) = (unsafe { super::client::login(opaque) }) else { return };
     let given = login.token().and_then(|token| give(rk, login, &token));
     if let Err(text) = given {
         tracing::warn!(target: "librdkafka", "{text}");
+        note(text.clone());
         let text = CString::new(text.replace('\0', " ")).unwrap_or_default();
         // SAFETY: handle and text are valid for the call.
         unsafe { sys::rd_kafka_oauthbearer_set_token_failure(rk, text.as_ptr()) };

@@ -2,6 +2,8 @@
 //! secret is in no message.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod tokens;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -33,6 +35,7 @@ impl Certificates {
         for line in [
             authority("ca"),
             authority("stranger"),
+            authority("provider"),
             signed("server", "IP:127.0.0.1"),
             signed("client", "DNS:client"),
             format!("openssl pkcs12 -export -inkey client.key -in client.crt -certfile ca.pem -out client.p12 -passout pass:{SECRET}"),
@@ -55,11 +58,13 @@ struct Lab {
     tls: u16,
     mutual: u16,
     sasl: u16,
+    /// Takes the tokens of [`tokens::Provider`].
+    tokens: u16,
 }
 
 fn lab() -> Lab {
     let certificates = Certificates::make();
-    let [tls, mutual, sasl] = [free_port(), free_port(), free_port()];
+    let [tls, mutual, sasl, tokens] = [free_port(), free_port(), free_port(), free_port()];
     let module = |name: &str| format!("org.apache.kafka.common.security.{name}");
     let properties = format!(
         "ssl.keystore.type=PEM\nssl.keystore.location={}\nssl.truststore.type=PEM\nssl.truststore.location={}\n\
@@ -72,14 +77,20 @@ fn lab() -> Lab {
         module("plain.PlainLoginModule"),
         module("oauthbearer.OAuthBearerLoginModule"),
         scram = module("scram.ScramLoginModule"),
-    );
+    ) + &tokens::broker(&certificates);
     let users = ["256", "512"].map(|bits| format!("SCRAM-SHA-{bits}=[name=ben,password={SECRET}]"));
     let further = Further {
-        listeners: vec![("TLS", tls, tls, "SSL"), ("MUTUAL", mutual, mutual, "SSL"), ("SASL", sasl, sasl, "SASL_SSL")],
+        listeners: vec![
+            ("TLS", tls, tls, "SSL"),
+            ("MUTUAL", mutual, mutual, "SSL"),
+            ("SASL", sasl, sasl, "SASL_SSL"),
+            ("TOKENS", tokens, tokens, "SASL_SSL"),
+        ],
         properties,
         format: users.into_iter().flat_map(|user| ["--add-scram".to_owned(), user]).collect(),
+        system: vec![format!("org.apache.kafka.sasl.oauthbearer.allowed.urls={}", tokens::keys_url(&certificates))],
     };
-    Lab { kafka: Kafka::started_with(&further), certificates, tls, mutual, sasl }
+    Lab { kafka: Kafka::started_with(&further), certificates, tls, mutual, sasl, tokens }
 }
 
 /// Properties by name, without the prefix.
@@ -89,16 +100,20 @@ fn with(first: &[(&'static str, String)], more: &[(&'static str, String)]) -> Pr
     first.iter().chain(more).cloned().collect()
 }
 
+fn options(port: u16, properties: &Properties) -> String {
+    let properties: String = properties.iter().map(|(key, value)| format!(", 'properties.{key}' = '{value}'")).collect();
+    format!(
+        "'connector' = 'kafka', 'format' = 'json', 'properties.default.api.timeout.ms' = '5000', 'properties.bootstrap.servers' = '127.0.0.1:{port}'{properties}"
+    )
+}
+
 /// Reads a topic and writes another exactly once, both by the listener. Answers what is written and what was said.
 fn copy(lab: &Lab, port: u16, properties: &Properties, name: &str) -> (Vec<String>, String) {
     let (from, to) = (format!("{name}-in"), format!("{name}-out"));
     topics::create(&lab.kafka.bootstrap, &[(from.clone(), 1), (to.clone(), 1)]);
     let record = |n: i64| Record { topic: from.clone(), timestamp: n, value: Some(format!("{{\"n\":{n}}}").into()), ..Record::default() };
     topics::produce(&lab.kafka.bootstrap, &[record(1), record(2)]);
-    let properties: String = properties.iter().map(|(key, value)| format!(", 'properties.{key}' = '{value}'")).collect();
-    let options = format!(
-        "'connector' = 'kafka', 'format' = 'json', 'properties.default.api.timeout.ms' = '5000', 'properties.bootstrap.servers' = '127.0.0.1:{port}'{properties}"
-    );
+    let options = options(port, properties);
     let sql = format!(
         "CREATE TABLE a (n INT) WITH ('topic' = '{from}', 'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset', {options});
          CREATE TABLE b (n INT) WITH ('topic' = '{to}', 'sink.delivery-guarantee' = 'exactly-once', 'sink.transactional-id-prefix' = '{name}',
