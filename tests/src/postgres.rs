@@ -132,15 +132,20 @@ impl Postgres {
     }
 
     /// A folder with a certificate that the server trusts, for the user of a name: `client.crt`, its key in PEM, in PKCS#8 DER (`.pk8`), and
-    /// both in PKCS#12 (`.p12`). The role `certified` can log in with one only.
-    pub fn client_certificate(&self, name: &str, password: &str) -> PathBuf {
+    /// both in PKCS#12 (`.p12`). The role `certified` can log in with one only. With `extensions` it is of X.509's version 3, else of version 1, as
+    /// PostgreSQL's documentation makes them.
+    pub fn client_certificate(&self, name: &str, password: &str, extensions: &str) -> PathBuf {
         let dir = self.path(name);
         std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("extensions"), extensions).unwrap();
+        let version = if extensions.is_empty() { "" } else { "-extfile extensions" };
         for line in [
             format!(
                 "openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout client.key -out client.csr -subj /CN={name}"
             ),
-            "openssl x509 -req -in client.csr -CA ../server.crt -CAkey ../server.key -CAcreateserial -days 2 -out client.crt".to_owned(),
+            format!(
+                "openssl x509 -req -in client.csr -CA ../server.crt -CAkey ../server.key -CAcreateserial -days 2 -out client.crt {version}"
+            ),
             "openssl pkcs8 -topk8 -nocrypt -in client.key -outform DER -out client.pk8".to_owned(),
             format!("openssl pkcs12 -export -inkey client.key -in client.crt -out client.p12 -passout pass:{password}"),
         ] {

@@ -9,8 +9,8 @@ const SECRET: &str = "hush-hush";
 pub fn are_users() {
     let p = &Postgres::started();
     p.execute("CREATE ROLE certified LOGIN; CREATE TABLE seen (n int); INSERT INTO seen VALUES (1); GRANT ALL ON seen TO certified");
-    let ours = p.client_certificate("certified", SECRET);
-    let other = p.client_certificate("somebody", SECRET);
+    let ours = p.client_certificate("certified", SECRET, "");
+    let other = p.client_certificate("somebody", SECRET, "extendedKeyUsage=clientAuth");
     let file = |name: &str| ours.join(name).display().to_string();
     let (crt, pem, der, store) = (file("client.crt"), file("client.key"), file("client.pk8"), file("client.p12"));
     let (stranger, their_key) = (other.join("client.crt").display().to_string(), other.join("client.key").display().to_string());
@@ -34,7 +34,7 @@ pub fn are_users() {
     for (identity, wanted) in [
         (String::new(), "requires a valid client certificate"),
         (format!("&sslcert={stranger}&sslkey={their_key}"), "certificate authentication failed for user \"certified\""),
-        (format!("&sslcert={crt}&sslkey={their_key}"), "'sslcert' and 'sslkey'"),
+        (format!("&sslcert={stranger}&sslkey={pem}"), "'sslcert' and 'sslkey'"),
         (format!("&sslcert={crt}"), "given together"),
         (format!("&sslcert={crt}&sslkey={crt}"), "no private key"),
         (format!("&sslcert=/none.crt&sslkey={pem}"), "/none.crt"),

@@ -8,6 +8,7 @@ use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use sluice_batch::{Error, Result};
 use sluice_format::keystore;
@@ -27,10 +28,19 @@ pub(crate) fn connector(tls: &Tls) -> Result<MakeRustlsConnect> {
         Verify::Nothing => (None, vec![]),
         Verify::Chain | Verify::Full => chain(tls, &provider).map(|(chain, roots)| (Some(chain), roots))?,
     };
+    let signer = provider.key_provider;
     let verifier = Arc::new(Verifier { chain, roots, name: tls.verify == Verify::Full, provider });
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let config = match identity(tls)? {
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|e| Error::plan(format!("'sslcert' and 'sslkey': {e}")))?,
+        Some((chain, key)) => {
+            let key = signer.load_private_key(key).map_err(|e| Error::plan(format!("'sslkey' of option 'url': {e}")))?;
+            let own = CertifiedKey::new(chain, key);
+            // Other errors are of certificates that rustls does not read, such as those of version 1: the server shall say what it thinks of them.
+            if let Err(e @ rustls::Error::InconsistentKeys(_)) = own.keys_match() {
+                return Err(Error::plan(format!("'sslcert' and 'sslkey' of option 'url': {e}")));
+            }
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)))
+        }
         None => builder.with_no_client_auth(),
     };
     Ok(MakeRustlsConnect::new(config))
