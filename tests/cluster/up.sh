@@ -9,14 +9,15 @@ case $kind_of_cluster in
   kind)
     kind get clusters 2> /dev/null | grep -qx sluice-tests || kind create cluster --name sluice-tests --wait 120s >&2
     kind get kubeconfig --name sluice-tests > "${TMPDIR:-/tmp}/sluice-tests-kind.kubeconfig"
-    echo "KUBECONFIG=${TMPDIR:-/tmp}/sluice-tests-kind.kubeconfig"
-    echo "HOST=$(docker network inspect kind -f '{{range .IPAM.Config}}{{.Gateway}} {{end}}' | tr ' ' '\n' | grep -m1 '\.')"
+    host=$(docker network inspect kind -f '{{range .IPAM.Config}}{{.Gateway}} {{end}}' | tr ' ' '\n' | grep -m1 '\.') ||
+      die "the Docker network 'kind' has no IPv4 gateway"
+    printf 'KUBECONFIG=%s\nHOST=%s\n' "${TMPDIR:-/tmp}/sluice-tests-kind.kubeconfig" "$host"
     exit ;;
   minikube)
     minikube -p sluice-tests status > /dev/null 2>&1 || minikube -p sluice-tests start >&2
-    minikube -p sluice-tests kubectl -- config view --flatten --minify > "${TMPDIR:-/tmp}/sluice-tests-minikube.kubeconfig"
-    echo "KUBECONFIG=${TMPDIR:-/tmp}/sluice-tests-minikube.kubeconfig"
-    echo "HOST=$(minikube -p sluice-tests ssh "grep host.minikube.internal /etc/hosts" | cut -f1)"
+    minikube -p sluice-tests kubectl -- config view --flatten --minify --context=sluice-tests > "${TMPDIR:-/tmp}/sluice-tests-minikube.kubeconfig"
+    host=$(minikube -p sluice-tests ssh "grep host.minikube.internal /etc/hosts" | cut -f1) || die "minikube does not say what host.minikube.internal is"
+    printf 'KUBECONFIG=%s\nHOST=%s\n' "${TMPDIR:-/tmp}/sluice-tests-minikube.kubeconfig" "$host"
     exit ;;
   current)
     echo "KUBECONFIG=${KUBECONFIG:-$HOME/.kube/config}"

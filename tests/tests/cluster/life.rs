@@ -3,8 +3,8 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use sluice_tests::cluster::{condition, holds, manifests};
+use serde_json::{Value, json};
+use sluice_tests::cluster::{SYSTEM, condition, holds, manifests};
 
 use crate::job::{DEADLINE, NAME, Work};
 use crate::{Lab, Test};
@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = &[
     ("life::same_names_in_two_namespaces", two_namespaces),
     ("life::paused_by_annotation", paused),
     ("life::pod_overrides", pod_overrides),
+    ("life::network_policy_of_jobs", network_policy),
 ];
 
 fn applied(lab: &Lab) {
@@ -161,4 +162,30 @@ fn pod_overrides(lab: &Lab) {
     work.fill(100, 200);
     let rows = work.assert_exact(200);
     assert!(rows.iter().filter(|r| r.v >= 100).all(|r| r.tag == "two by-env"));
+}
+
+/// The policy for jobs is about their pods, and the operator is who it lets in. That others are kept out is up to the network, and that of the
+/// tests' own cluster keeps nobody out; where it does, the upgrade shows that the operator gets through.
+fn network_policy(lab: &Lab) {
+    let work = Work::new(lab, "policy");
+    lab.cluster.ok(&["apply", "-n", &work.space.name, "-k", manifests().join("jobs").to_str().unwrap()]);
+    work.start("one", &json!({}));
+    let policy = work.space.get("networking.k8s.io/v1/networkpolicies/sluice-jobs").unwrap();
+    let selected = |path: &str, selector: &Value| -> Vec<String> {
+        let labels = selector["matchLabels"].as_object().unwrap().iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap()));
+        let found = lab.cluster.list(&format!("{path}?labelSelector={}", labels.collect::<Vec<_>>().join(",")));
+        found.iter().map(|object| object["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let own = format!("api/v1/namespaces/{}/pods", work.space.name);
+    assert!(selected(&own, &policy["spec"]["podSelector"]).contains(&"job-r1-0".to_owned()), "{policy}");
+    let rule = &policy["spec"]["ingress"][0];
+    assert_eq!(rule["ports"][0]["port"], work.space.pods(NAME)[0]["spec"]["containers"][0]["ports"][0]["containerPort"]);
+    let operator = &rule["from"][0];
+    assert_eq!(selected("api/v1/namespaces", &operator["namespaceSelector"]), [SYSTEM]);
+    let let_in = selected(&format!("api/v1/namespaces/{SYSTEM}/pods"), &operator["podSelector"]);
+    assert!(let_in.contains(&lab.cluster.leader().unwrap()), "{let_in:?}");
+    work.patch(&json!({"sql": {"inline": work.sql("two")}}));
+    work.wait_stable("upgraded", 2);
+    work.fill(0, 100);
+    assert!(work.assert_exact(100).iter().all(|r| r.tag == "two"));
 }
