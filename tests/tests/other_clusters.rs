@@ -18,8 +18,10 @@ impl Tools {
         let dir = tempfile::tempdir().unwrap();
         for (name, answers) in programs {
             let file = dir.path().join(name);
-            let script =
-                format!("#!/bin/bash\necho \"{name}$(printf ' %q' \"$@\")\" >> '{}/calls'\ncase \"$*\" in\n{answers}\nesac\n", dir.path().display());
+            let script = format!(
+                "#!/bin/bash\necho \"{name}$(printf ' %q' \"$@\")\" >> '{}/calls'\ncase \"$*\" in\n{answers}\nesac\n",
+                dir.path().display()
+            );
             std::fs::write(&file, script).unwrap();
             std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
         }
