@@ -58,25 +58,43 @@ pub const JOBS: &[Job] = &[
                 COUNT(u.v) AS n AFTER MATCH SKIP PAST LAST ROW PATTERN (u{2,} d) \
                 DEFINE u AS MOD(u.v, 7) < 4, d AS MOD(d.v, 7) >= 4)",
     },
+    Job {
+        name: "rules",
+        columns: "rule_id INT, k STRING, v BIGINT, total DECIMAL(38, 6)",
+        key: "",
+        query: "SELECT rule_id, grouping_key, triggering_event.v, triggering_value \
+                FROM EVALUATE_RULES(data => TABLE a, rules => TABLE rules, on_time => DESCRIPTOR(t))",
+    },
 ];
 
 pub fn unique(name: &str) -> String {
     format!("crash-{name}-{:08x}", rand::random::<u32>())
 }
 
-/// Topics `a` (two partitions, a key in one of them, time goes on by 5 ms a row) and `b` (a row for every third of `a`).
+/// Sums, a count that begins anew, and the greatest of all; their windows end while the rows come.
+const RULES: &[&str] = &[
+    r#"{"ruleId":1,"ruleState":"ACTIVE","groupingKeyNames":["k"],"aggregateFieldName":"v","aggregatorFunctionType":"SUM","limitOperatorType":"GREATER","limit":14000000,"windowMinutes":1}"#,
+    r#"{"ruleId":2,"ruleState":"ACTIVE","groupingKeyNames":["k"],"aggregateFieldName":"COUNT_WITH_RESET_FLINK","aggregatorFunctionType":"SUM","limitOperatorType":"GREATER_EQUAL","limit":20,"windowMinutes":2}"#,
+    r#"{"ruleId":3,"ruleState":"ACTIVE","groupingKeyNames":["k"],"aggregateFieldName":"v","aggregatorFunctionType":"AVG","limitOperatorType":"LESS","limit":900,"windowMinutes":1}"#,
+];
+
+/// Topics `a` (two partitions, a key in one of them, time goes on by 5 ms a row) and `b` (a row for every third of `a`), and rules that are
+/// there from the beginning.
 pub struct Input {
     bootstrap: String,
     a: String,
     b: String,
+    rules: String,
 }
 
 impl Input {
-    /// Empty topics.
+    /// No rows yet.
     pub fn new(bootstrap: &str) -> Self {
-        let (a, b) = (unique("a"), unique("b"));
-        topics::create(bootstrap, &[(a.clone(), 2), (b.clone(), 1)]);
-        Self { bootstrap: bootstrap.to_owned(), a, b }
+        let (a, b, rules) = (unique("a"), unique("b"), unique("rules"));
+        topics::create(bootstrap, &[(a.clone(), 2), (b.clone(), 1), (rules.clone(), 1)]);
+        let rule = |text: &&str| Record { topic: rules.clone(), timestamp: 1, value: Some((*text).into()), ..Record::default() };
+        topics::produce(bootstrap, &RULES.iter().map(rule).collect::<Vec<_>>());
+        Self { bootstrap: bootstrap.to_owned(), a, b, rules }
     }
 
     /// Further rows, which follow upon those that are there.
@@ -108,6 +126,8 @@ impl Input {
         let source = |topic: &str| {
             format!("'connector' = 'kafka', 'topic' = '{topic}', {all}, 'format' = 'json', 'scan.startup.mode' = 'earliest-offset'")
         };
+        // Rows wait for the rules, which end.
+        let rules = source(&self.rules).replace("'json'", "'raw'") + ", 'scan.bounded.mode' = 'latest-offset'";
         let sink = match job.key {
             "" => "'connector' = 'kafka', 'format' = 'json'",
             _ => "'connector' = 'upsert-kafka', 'key.format' = 'json', 'value.format' = 'json'",
@@ -117,6 +137,7 @@ impl Input {
             "SET 'execution.checkpointing.interval' = '15 ms'; SET 'pipeline.name' = '{to}';\n{}\
              CREATE TABLE a (k INT, v BIGINT, t TIMESTAMP(3), WATERMARK FOR t AS t) WITH ({});\n\
              CREATE TABLE b (v BIGINT, x BIGINT) WITH ({});\n\
+             CREATE TABLE rules (rule STRING) WITH ({rules});\n\
              CREATE TABLE result ({}) WITH ({sink}, 'topic' = '{to}', {all}, 'sink.delivery-guarantee' = '{guarantee}', \
              'sink.transactional-id-prefix' = 'crash');\n\
              INSERT INTO result {};",

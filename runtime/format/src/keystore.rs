@@ -126,11 +126,16 @@ fn is_pkcs8(bytes: &[u8]) -> bool {
 /// What Java's own store format begins with.
 const JKS: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
 
+/// The command that makes a PKCS#12 store of a JKS one.
+pub fn convert(path: &str) -> String {
+    let name = path.strip_suffix(".jks").unwrap_or(path);
+    format!("keytool -importkeystore -srckeystore {path} -destkeystore {name}.p12 -deststoretype PKCS12")
+}
+
 fn read(path: &str, password: Option<&str>) -> Result<Content> {
     let bytes = std::fs::read(Path::new(path)).map_err(|e| bad(path, &e.to_string()))?;
     if bytes.starts_with(&JKS) {
-        let hint = "convert it: keytool -importkeystore -deststoretype PKCS12";
-        return Err(Error::unsupported(format!("a JKS store ({path})")).hint(hint).into_runtime());
+        return Err(Error::unsupported(format!("a JKS store ({path})")).hint(format!("convert it: {}", convert(path))).into_runtime());
     }
     if bytes.windows(11).any(|w| w == b"-----BEGIN ") {
         let items = parse_pem(&bytes).collect::<std::result::Result<_, _>>().map_err(|e| bad(path, &e.to_string()))?;
@@ -191,7 +196,7 @@ mod tests {
             ("none.pem", None, "No such file"),
             ("key.pem", None, "no certificate"),
             ("me.p12", Some("wrong-word"), "neither PEM nor"),
-            ("trust.jks", Some("secret-word"), "JKS"),
+            ("trust.jks", Some("secret-word"), "trust.p12 -deststoretype PKCS12"),
         ] {
             let error = trusted_pem(&path(name), password).unwrap_err().to_string();
             assert!(error.contains(wanted) && !error.contains("-word"), "{name}: {error}");

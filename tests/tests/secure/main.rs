@@ -2,6 +2,7 @@
 //! secret is in no message.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod secrets;
 mod tokens;
 
 use std::path::{Path, PathBuf};

@@ -332,9 +332,8 @@ fn login(given: &[(&str, &TableOption)]) -> Result<Option<Login>> {
 }
 
 fn jks(kind: &str, option: &TableOption) -> Error {
-    let hint = format!(
-        "convert it: keytool -importkeystore -deststoretype PKCS12; a {kind} store whose name says nothing needs 'properties.ssl.{kind}store.type'"
-    );
+    let convert = sluice_format::keystore::convert(&option.value);
+    let hint = format!("convert it: {convert}; a {kind} store whose name says nothing needs 'properties.ssl.{kind}store.type'");
     Error::unsupported(format!("a JKS {kind} store")).at(option.value_span).hint(hint)
 }
 
