@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
-use sluice_tests::engine::Run;
+use sluice_tests::engine::{Run, binary};
 use sluice_tests::jobs::{
     self, DEADLINE, Input, JOBS, Job, assert_no_garbage, assert_same, bootstrap, content, created, ended_well, reference, reference_of,
     script, unique,
@@ -55,6 +55,7 @@ fn main() {
         ("a_savepoint_is_begun_with_once", savepoint_then_crash),
         ("files_to_files", files_to_files),
         ("at_least_once_loses_nothing", at_least_once),
+        ("deleted_state_is_not_gone_on_from", deleted),
     ];
     tests.extend(others.iter().map(|(name, test)| trial((*name).to_owned(), *test)));
     let conclusion = libtest_mimic::run(&args, tests);
@@ -314,6 +315,33 @@ fn savepoint_then_crash() {
     ended_well(&Run::script(&sql, &from).wait(DEADLINE), "the last life");
     assert_same(&content(&to), &wanted, "from a savepoint");
     assert_no_garbage(Path::new(&dir), &to, "from a savepoint");
+}
+
+/// State is deleted: the next job of the name begins anew, although Kafka has the old one's commits; and goes on from its own.
+fn deleted() {
+    for job in [&JOBS[0], &FILTER] {
+        let (to, state) = (created(job.name), TempDir::new().unwrap());
+        let dir = state.path().display().to_string();
+        let sql = script(job, &to, "exactly-once", &[("execution.checkpointing.dir", &dir)]);
+        ended_well(&Run::script(&sql, &["--bounded"]).wait(DEADLINE), "the first life");
+        let delete = std::process::Command::new(binary()).args(["state", "delete", &dir, &to]).output().unwrap();
+        ended_well(&delete, "state delete");
+        // It dies once before its first commit, and once behind it, before it can have tidied up.
+        for point in ["state-loaded", "committed"] {
+            let died = Run::script_with(&sql, &["--bounded"], &[("SLUICE_FAIL_POINT", point)]).wait(DEADLINE);
+            assert_eq!(died.status.code(), None, "{point}: {}", String::from_utf8_lossy(&died.stderr));
+        }
+        ended_well(&Run::script(&sql, &["--bounded"]).wait(DEADLINE), "the last life");
+        let mut wanted = reference(job);
+        for values in wanted.values_mut() {
+            values.extend(values.clone());
+        }
+        if let Some(unordered) = wanted.get_mut(&vec![]) {
+            unordered.sort();
+        }
+        assert_same(&content(&to), &wanted, &format!("{} twice", job.name));
+        assert_no_garbage(state.path(), &to, job.name);
+    }
 }
 
 /// Without Kafka the record is a file.

@@ -7,6 +7,7 @@ mod plan;
 mod run;
 mod savepoint;
 mod session;
+mod state;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -56,6 +57,9 @@ enum Command {
     /// List, show, delete and take savepoints.
     #[command(subcommand)]
     Savepoint(savepoint::Command),
+    /// Delete the state of a job.
+    #[command(subcommand)]
+    State(state::Command),
     /// FlinkDeployments with SQL, and application versions of Aiven for Apache Flink, as StreamingDeployments.
     Convert(convert::Args),
     /// Run jobs that are submitted over REST, each as a process of its own: what a SessionCluster is made of.
@@ -74,6 +78,7 @@ pub fn main() -> ExitCode {
     let result = guarded(|| match cli.command {
         Command::Check(args) => check::run(&args),
         Command::Savepoint(command) => savepoint::run(command).map(|()| ExitCode::SUCCESS),
+        Command::State(command) => state::run(command).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => run::run(args).map(|()| ExitCode::SUCCESS),
         Command::Plan(args) => plan::plan(args).map(|()| ExitCode::SUCCESS),
         Command::Convert(args) => convert::run(args).map(|()| ExitCode::SUCCESS),

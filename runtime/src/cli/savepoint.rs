@@ -94,14 +94,22 @@ pub struct DeleteArgs {
 
 /// How object stores are reached: as jobs do it.
 #[derive(clap::Args)]
-pub struct Access {
+pub(super) struct Access {
     /// An option of S3 that the environment (AWS_…) does not have: s3.endpoint, s3.endpoint.region, s3.path.style.access.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 }
 
 impl Access {
-    fn open(&self, directory: &str) -> Result<Arc<dyn Storage>> {
+    pub(super) fn open(&self, directory: &str) -> Result<Arc<dyn Storage>> {
+        storage::at(directory, &self.options()?)
+    }
+
+    pub(super) fn of_job(&self, directory: &str, pipeline: &str) -> Result<Arc<dyn Storage>> {
+        storage::of_job(directory, pipeline, &self.options()?)
+    }
+
+    fn options(&self) -> Result<storage::Options> {
         let mut pairs = vec![];
         for text in &self.settings {
             let pair = text.split_once('=').ok_or_else(|| Error::plan(format!("--set {text}: expected KEY=VALUE")))?;
@@ -110,7 +118,7 @@ impl Access {
             }
             pairs.push(pair);
         }
-        storage::at(directory, &storage::Options::read(pairs)?)
+        storage::Options::read(pairs)
     }
 }
 

@@ -111,6 +111,10 @@ pub fn find(
     };
     let found = find_record(&keeper, options, parts, transactions, checkpoints.as_ref())?;
     let start = options.start.as_deref().map(|start| format!("{:016x}", hash(start)));
+    // Both only rise, whatever becomes of state: the greatest epoch is the newest record.
+    let (epoch, generation) = found.as_ref().map_or((0, 1), |f| (f.record.epoch, f.record.generation + 1));
+    let deleted_before = checkpoints.as_mut().map(|c| c.deleted_before(generation)).transpose()?.flatten().unwrap_or(0);
+    let found = found.filter(|f| f.record.generation >= deleted_before);
     if let Some(record) = found.as_ref().map(|f| &f.record).filter(|r| options.stays_stopped && r.savepoint == start)
         && let Some(stopped) = &record.stopped
     {
@@ -118,7 +122,6 @@ pub fn find(
         options.requests.stopped_before(stopped);
         return Ok(None);
     }
-    let generation = found.as_ref().map_or(0, |f| f.record.generation) + 1;
     if let (Keeper::File, Some(checkpoints)) = (&keeper, &checkpoints) {
         checkpoints.take_over(found.as_ref().map(|f| &f.record), generation)?;
     }
@@ -131,7 +134,6 @@ pub fn find(
     let found = found.filter(|f| f.record.epoch > 0);
     // A job that goes on after a crash is started as it once was.
     let anew = start.is_some() && found.as_ref().is_none_or(|f| f.record.savepoint != start);
-    let epoch = found.as_ref().map_or(0, |f| f.record.epoch);
     let streams = |identity: &str, layout: &Layout| {
         let node = graph.nodes.iter().position(|n| n.properties.identity == identity);
         node.is_some_and(|node| parts.iter().any(|p| p.pipeline.takes_parts(graph, node, layout)))

@@ -18,7 +18,9 @@ use crate::storage::{Storage, Version};
 use crate::{Layout, OperatorState, Rows, SourceState, Tables};
 
 /// The file that is the commit record of jobs without Kafka.
-const RECORD: &str = "commit.json";
+pub(crate) const RECORD: &str = "commit.json";
+/// The file that says that all commits of before are void; it is there until the next one.
+pub(crate) const DELETED: &str = "deleted.json";
 /// Deltas smaller than this are not worth a new base.
 const SMALL: u64 = 1 << 20;
 /// More files than this make a slow start.
@@ -47,6 +49,14 @@ pub struct Record {
     /// Offsets of sources that share the partition and have not come equally far, by identity.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub at: BTreeMap<String, i64>,
+}
+
+/// State was deleted.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Deleted {
+    /// The first start since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
 }
 
 /// The savepoint that a job ended with.
@@ -120,6 +130,8 @@ pub struct Checkpoints {
     rebased: bool,
     /// The folder holds files of a life that the next record ends.
     anew: bool,
+    /// State was deleted, and no record has been written since.
+    marked: bool,
     /// The record as this instance has last seen it.
     seen: Mutex<Option<Version>>,
     written: u64,
@@ -137,6 +149,7 @@ impl Checkpoints {
             merge: None,
             rebased: false,
             anew: false,
+            marked: false,
             seen: Mutex::default(),
             written: 0,
         }
@@ -159,7 +172,7 @@ impl Checkpoints {
     /// If it cannot be written. If the record is not the one that was last read or written here, another instance of the job has taken
     /// over: that error is the last one.
     pub fn write_record(&self, record: &Record) -> Result<()> {
-        let bytes = serde_json::to_vec_pretty(record).map_err(|e| Error::runtime(e.to_string()))?;
+        let bytes = json(record)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         *seen = Some(self.storage.replace(RECORD, &bytes, seen.as_ref())?);
         Ok(())
@@ -214,6 +227,23 @@ impl Checkpoints {
         Ok(Loaded { operators, sources, streamed })
     }
 
+    /// The first generation since somebody has deleted the state of this job ([`crate::wipe`]): records of earlier ones are void.
+    /// `generation`: of this start; it is the one if no start was before it.
+    ///
+    /// # Errors
+    /// If the mark cannot be read or written.
+    pub fn deleted_before(&mut self, generation: u64) -> Result<Option<u64>> {
+        let Some((bytes, version)) = self.storage.read_record(DELETED)? else { return Ok(None) };
+        self.marked = true;
+        let mark: Deleted = serde_json::from_slice(&bytes).map_err(|e| Error::runtime(format!("{}: {e}", self.storage.place(DELETED))))?;
+        if mark.generation.is_some() {
+            return Ok(mark.generation);
+        }
+        let mark = Deleted { generation: Some(generation) };
+        self.storage.replace(DELETED, &json(&mark)?, Some(&version))?;
+        Ok(mark.generation)
+    }
+
     /// Begins without what is there, because a savepoint was chosen instead; it is deleted behind the first commit.
     ///
     /// # Errors
@@ -248,7 +278,7 @@ impl Checkpoints {
     /// If the folder cannot be read or a file not be deleted.
     pub fn clean(&self) -> Result<()> {
         for (name, _) in self.storage.list()? {
-            if name != RECORD && !self.chain.iter().any(|m| m.name == name) {
+            if name != RECORD && name != DELETED && !self.chain.iter().any(|m| m.name == name) {
                 self.storage.delete(&name)?;
             }
         }
@@ -330,6 +360,9 @@ impl Checkpoints {
         if std::mem::take(&mut self.anew) {
             self.clean()?;
         }
+        if std::mem::take(&mut self.marked) {
+            self.storage.delete(DELETED)?;
+        }
         for name in std::mem::take(&mut self.retired) {
             self.storage.delete(&name)?;
         }
@@ -367,6 +400,10 @@ impl Checkpoints {
         self.abandon_merge();
         self.retired.iter().try_for_each(|name| self.storage.delete(name))
     }
+}
+
+pub(crate) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(value).map_err(|e| Error::runtime(e.to_string()))
 }
 
 fn name(kind: &str, epoch: u64, generation: u64) -> String {

@@ -17,6 +17,7 @@ pub mod savepoint;
 pub mod storage;
 mod table;
 pub mod typed;
+pub mod wipe;
 
 use std::collections::BTreeMap;
 

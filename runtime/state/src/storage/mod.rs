@@ -110,9 +110,17 @@ pub fn at(uri: &str, options: &Options) -> Result<Arc<dyn Storage>> {
 /// As [`at`], or if nothing can be written there.
 pub fn open(directory: &str, pipeline: &str, options: &Options) -> Result<Arc<dyn Storage>> {
     let of_setting = |e: Error| e.context("'execution.checkpointing.dir'");
-    let storage = at(directory, options).map_err(of_setting)?.folder(&folder_name(pipeline));
+    let storage = of_job(directory, pipeline, options).map_err(of_setting)?;
     storage.prepare().map_err(of_setting)?;
     Ok(storage)
+}
+
+/// Where the commits of a pipeline are below `execution.checkpointing.dir`. Nothing is looked at yet.
+///
+/// # Errors
+/// As [`at`].
+pub fn of_job(directory: &str, pipeline: &str, options: &Options) -> Result<Arc<dyn Storage>> {
+    Ok(at(directory, options)?.folder(&folder_name(pipeline)))
 }
 
 /// `directory/name`, as a path or a URI.
