@@ -126,7 +126,9 @@ pub struct StreamingDeploymentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object_schema")]
     pub pod_overrides: Option<Value>,
-    /// What becomes of state when this object is deleted.
+    /// What becomes of state when this object is deleted. RetainState: checkpoints, savepoints and the volume stay, and a deployment that is made
+    /// again under this name goes on. Savepoint: the job stops with a savepoint, whose Savepoint object stays. DeleteState: what the job has
+    /// written goes, and the volume if the operator made it; files of manual savepoints stay on other volumes and in object stores.
     #[serde(default)]
     pub on_delete: OnDelete,
     /// How many old revisions are kept.
@@ -213,7 +215,7 @@ pub struct Upgrade {
     /// When a savepoint cannot be taken, because the job does not run or it takes too long: LastState goes on from the last checkpoint, Block
     /// leaves the old job as it is.
     pub fallback: Fallback,
-    /// Whether state that the new SQL cannot take over stops an upgrade (Enforce), is only told (Warn), or is not looked for (Off).
+    /// Whether state that the new SQL cannot take over stops an upgrade (Enforce), is only told (Warn), or is not looked for (Ignore).
     pub compatibility_check: CompatibilityCheck,
     /// Lets a job start although the savepoint has state that no operator of it takes.
     pub allow_non_restored_state: bool,
@@ -269,7 +271,7 @@ pub enum CompatibilityCheck {
     #[default]
     Enforce,
     Warn,
-    Off,
+    Ignore,
 }
 
 /// What happens when the job fails.
@@ -353,8 +355,7 @@ pub struct Workers {
     pub resources: Option<Resources>,
 }
 
-/// What becomes of state when the StreamingDeployment is deleted. RetainState: checkpoints, savepoints and the volume stay. Savepoint: the job
-/// stops with a savepoint, whose Savepoint object stays. DeleteState: the volume that the operator made goes, too.
+/// What becomes of state when the StreamingDeployment is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum OnDelete {
     #[default]

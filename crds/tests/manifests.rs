@@ -46,6 +46,26 @@ fn undocumented(schema: &Value, path: &str, missing: &mut Vec<String>) {
     }
 }
 
+/// kubectl reads YAML 1.1, in which `Off` is false: such a value could neither be declared nor be written.
+#[test]
+fn no_value_is_a_boolean_to_kubectl() {
+    fn values(schema: &Value, found: &mut Vec<String>) {
+        match schema {
+            Value::Object(map) => {
+                found.extend(map.get("enum").and_then(Value::as_array).into_iter().flatten().filter_map(|v| Some(v.as_str()?.to_owned())));
+                map.values().for_each(|v| values(v, found));
+            }
+            Value::Array(items) => items.iter().for_each(|v| values(v, found)),
+            _ => {}
+        }
+    }
+    let mut found = vec![];
+    definitions().unwrap().iter().for_each(|crd| values(&serde_json::to_value(&crd.spec.versions[0].schema).unwrap(), &mut found));
+    assert!(found.len() > 20, "{found:?}");
+    let read = |v: &String| ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "~", ""].contains(&v.to_lowercase().as_str());
+    assert_eq!(found.iter().filter(|v| read(v)).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
 #[test]
 fn definitions_have_what_kubectl_shows() {
     let of = |kind: &str| -> CustomResourceDefinition { definitions().unwrap().into_iter().find(|c| c.spec.names.kind == kind).unwrap() };

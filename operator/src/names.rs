@@ -120,6 +120,11 @@ pub fn savepoint_deletion(savepoint: &str) -> String {
     format!("{name}-{hash}-delete")
 }
 
+/// The Job that deletes a deployment's state.
+pub fn state_deletion(name: &str) -> String {
+    format!("{name}-delete-state")
+}
+
 /// Where a deployment's state is in its storage. Not by uid: a StreamingDeployment that is deleted and made again goes on.
 pub fn state_folder(owner: &crate::deployment::build::Owner, kind: &str) -> String {
     format!("{}/{}/{kind}", owner.namespace, owner.name)

@@ -1,10 +1,11 @@
 //! Pure: what deleting a StreamingDeployment takes. It is bounded: after a while the object goes, whatever the job does.
 
 use jiff::SignedDuration;
-use sluice_crds::{OnDelete, Operation, OperationType, Step};
+use sluice_crds::{OnDelete, Operation, OperationType, Step, Storage};
 
-use super::build::Kind;
+use super::build::{self, Kind};
 use super::decide::{Action, Plan};
+use crate::k8s::deletion::Deletion;
 use crate::names;
 
 /// How long the pods may take to go.
@@ -14,7 +15,12 @@ const STOPPING: SignedDuration = SignedDuration::from_secs(120);
 pub fn decide(plan: &mut Plan) {
     let (input, policy) = (plan.input, &plan.input.valid.policy);
     let asked = input.deleting.unwrap_or(input.now);
-    let most = STOPPING + if policy.on_delete == OnDelete::Savepoint { policy.savepoint_timeout } else { SignedDuration::ZERO };
+    let most = STOPPING
+        + match policy.on_delete {
+            OnDelete::RetainState => SignedDuration::ZERO,
+            OnDelete::Savepoint => policy.savepoint_timeout,
+            OnDelete::DeleteState => SignedDuration::from_secs(build::DELETION_DEADLINE),
+        };
     let late = input.now.duration_since(asked) > most;
     if input.force_delete || late {
         let why = if late { "the job did not stop in time" } else { "sluice.dev/force-delete" };
@@ -32,13 +38,48 @@ pub fn decide(plan: &mut Plan) {
         for workload in input.observed.workloads.iter().filter(|w| w.replicas > 0 || !w.pods.is_empty()) {
             plan.displace(workload.revision);
         }
-        let claim = names::volume_claim(&input.owner.name);
-        if policy.on_delete == OnDelete::DeleteState && input.observed.applied.contains_key(&(Kind::PersistentVolumeClaim, claim.clone())) {
-            plan.actions.push(Action::Delete(Kind::PersistentVolumeClaim, claim));
+        if policy.on_delete == OnDelete::DeleteState && !state_is_gone(plan) {
+            return plan.busy();
         }
         plan.event(false, "Deleted", format!("the job has stopped (onDelete {:?})", policy.on_delete));
         plan.actions.push(Action::RemoveFinalizer);
     }
+}
+
+/// Deletes the volume that the operator made, or else what the job has written: in an object store, on the user's volume, on a session
+/// cluster's. False: that is not done yet.
+fn state_is_gone(plan: &mut Plan) -> bool {
+    let (input, claim) = (plan.input, names::volume_claim(&plan.input.owner.name));
+    if input.observed.applied.contains_key(&(Kind::PersistentVolumeClaim, claim.clone())) {
+        plan.actions.push(Action::Delete(Kind::PersistentVolumeClaim, claim));
+        return true;
+    }
+    let Some(revision) = plan.revision(plan.revisions().current) else { return true };
+    let of_the_operator = |s: &Storage| s.volume_claim.as_ref().is_some_and(|c| c.existing_claim.is_none());
+    if revision.template.session_cluster.is_none() && revision.template.storage.as_ref().is_some_and(of_the_operator) {
+        return true;
+    }
+    if input.observed.workloads.iter().any(|w| w.replicas > 0 || !w.pods.is_empty()) {
+        // It would write again what is deleted.
+        return false;
+    }
+    // Those that users have made stay, as their objects do.
+    let own = input.observed.savepoints.iter().filter(|s| ["upgrade", "suspend", "scheduled"].contains(&s.trigger.as_str()));
+    let own: Vec<String> = own.filter_map(|s| s.path.clone()).collect();
+    let Some(job) = build::state_deletion(input.owner, &revision, &own) else { return true };
+    match &input.observed.deletion {
+        Deletion::None => plan.apply(job),
+        Deletion::Running => {}
+        Deletion::Done => {
+            plan.event(false, "StateDeleted", "the files of the job are deleted");
+            return true;
+        }
+        Deletion::Failed(message) => {
+            plan.event(true, "StateRetained", format!("the files of the job are not all deleted: {message}"));
+            return true;
+        }
+    }
+    false
 }
 
 fn begin(plan: &mut Plan) {

@@ -108,6 +108,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     if !decision.actions.is_empty() {
         context.kept.changed(namespace, name);
     } else if observed.session.is_none()
+        && object.metadata.deletion_timestamp.is_none()
         && decision.status.operation.is_none()
         && (observed.job_answers() || decision.status.halted.is_some())
     {

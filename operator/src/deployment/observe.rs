@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use sluice_crds::{Savepoint, SavepointPhase, StartedFrom, StreamingDeploymentStatus, TRIGGER_LABEL};
@@ -15,6 +15,7 @@ use super::revision::Revision;
 use crate::context::Context;
 use crate::error::{Result, What};
 use crate::k8s::children::{Applied, list, note};
+use crate::k8s::deletion::Deletion;
 use crate::names;
 use crate::runtime_api::JobInfo;
 use crate::session::workers::workers;
@@ -29,6 +30,8 @@ pub struct Observed {
     pub session: Option<Session>,
     pub workloads: Vec<Workload>,
     pub preflights: Vec<Preflight>,
+    /// The Job that deletes the state of a deployment that goes.
+    pub deletion: Deletion,
     /// Savepoints of this deployment.
     pub savepoints: Vec<ObservedSavepoint>,
     /// What the newest pod of the current revision says; None if there is no pod with an address.
@@ -159,6 +162,12 @@ pub async fn observe(context: &Context, owner: &Owner, status: &StreamingDeploym
     }
     let jobs: Vec<Job> = list(context, ns, &selector).await?;
     observed.preflights = jobs.iter().filter_map(|job| preflight(job, &pods)).collect();
+    let of_deletion =
+        |meta: &ObjectMeta| meta.labels.as_ref().and_then(|l| l.get(names::COMPONENT_LABEL)).is_some_and(|c| c == "state-deletion");
+    if let Some(job) = jobs.iter().find(|job| of_deletion(&job.metadata)) {
+        let its: Vec<Pod> = pods.iter().filter(|pod| of_deletion(&pod.metadata)).cloned().collect();
+        observed.deletion = Deletion::of(job, &its);
+    }
     note(&mut observed.applied, Kind::StatefulSet, &sets);
     note(&mut observed.applied, Kind::Job, &jobs);
     note(&mut observed.applied, Kind::ConfigMap, &list::<ConfigMap>(context, ns, &selector).await?);

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod children;
+pub mod deletion;
 pub mod events;
 pub mod lease;
 pub mod watches;

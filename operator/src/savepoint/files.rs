@@ -6,19 +6,11 @@ use sluice_crds::{DeletionPolicy, Savepoint, SavepointFiles, StreamingDeployment
 
 use crate::deployment::build::{self, Child};
 use crate::deployment::decide::Note;
+use crate::k8s::deletion::Deletion;
 use crate::names;
 
 /// How long deleting files may keep the object.
 const MOST: SignedDuration = SignedDuration::from_mins(5);
-
-/// The Job that deletes them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Deletion {
-    None,
-    Running,
-    Done,
-    Failed(String),
-}
 
 pub struct Input<'a> {
     pub object: &'a Savepoint,

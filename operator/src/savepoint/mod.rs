@@ -10,16 +10,15 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::controller::Action as Next;
 use kube::{Api, Resource, ResourceExt};
-use sluice_crds::{
-    DeletionPolicy, Savepoint, SavepointPhase, SavepointStatus, SessionCluster, StreamingDeployment, TRIGGER_LABEL, VolumeClaim,
-};
+use sluice_crds::{DeletionPolicy, Savepoint, SavepointPhase, SavepointStatus, SessionCluster, StreamingDeployment, TRIGGER_LABEL};
 
 use crate::context::Context;
 use crate::deployment::build::pod;
 use crate::deployment::decide::Note;
-use crate::deployment::{observe, status};
+use crate::deployment::status;
 use crate::error::{NAMESPACE_ENDS, Result, What};
 use crate::k8s::children::list;
+use crate::k8s::deletion::Deletion;
 use crate::k8s::{apply, events};
 use crate::names;
 use crate::runtime_api::{RuntimeError, SavepointInfo, SavepointState};
@@ -112,19 +111,14 @@ async fn finalize(context: &Context, object: &Savepoint) -> Result<Next> {
 }
 
 /// How far the Job is that deletes a savepoint's files.
-async fn deletion(context: &Context, namespace: &str, savepoint: &str) -> Result<files::Deletion> {
+async fn deletion(context: &Context, namespace: &str, savepoint: &str) -> Result<Deletion> {
     let wanted = format!("{}={savepoint}", names::SAVEPOINT_LABEL);
     let jobs: Vec<Job> = list(context, namespace, &wanted).await?;
-    let Some(job) = jobs.into_iter().next() else { return Ok(files::Deletion::None) };
-    let conditions = job.status.and_then(|s| s.conditions).unwrap_or_default();
-    let holds = |kind: &str| conditions.iter().find(|c| c.type_ == kind && c.status == "True");
-    if holds("Complete").is_some() {
-        return Ok(files::Deletion::Done);
-    }
-    let Some(failed) = holds("Failed") else { return Ok(files::Deletion::Running) };
-    let pods: Vec<Pod> = list(context, namespace, &wanted).await?;
-    let said = pods.iter().filter_map(observe::ended).map(|e| e.message).find(|m| !m.is_empty());
-    Ok(files::Deletion::Failed(said.or_else(|| failed.message.clone()).unwrap_or_else(|| "no reason given".into())))
+    let Some(job) = jobs.first() else { return Ok(Deletion::None) };
+    Ok(match Deletion::of(job, &[]) {
+        Deletion::Failed(_) => Deletion::of(job, &list::<Pod>(context, namespace, &wanted).await?),
+        other => other,
+    })
 }
 
 /// A deployment, with the storage and the settings that it has of its session cluster as its own.
@@ -138,7 +132,7 @@ async fn deployment(context: &Context, namespace: &str, name: &str) -> Result<Op
         let claim = pod::claim_name(&reference.name, cluster.spec.storage.as_ref());
         let mut storage = cluster.spec.storage;
         if let Some(storage) = &mut storage {
-            storage.volume_claim = claim.map(|name| VolumeClaim { existing_claim: Some(name), ..VolumeClaim::default() });
+            storage.volume_claim = claim.map(pod::existing_claim);
         }
         deployment.spec.storage = storage;
         deployment.spec.config = cluster.spec.config.into_iter().chain(deployment.spec.config).collect();

@@ -196,7 +196,7 @@ impl World {
                 }
                 "statefulsets" => self.run_set(&key.2, object, &objects),
                 "jobs" if !object["status"].is_null() => {}
-                "jobs" if object["metadata"]["labels"]["sluice.dev/savepoint"].is_string() => self.run_deletion(key, object),
+                "jobs" if ["savepoint-deletion", "state-deletion"].contains(&component(object)) => self.run_deletion(key, object),
                 "jobs" => self.run_job(key, object, &objects),
                 _ => {}
             }
@@ -314,7 +314,7 @@ impl World {
         store.put(&self::key("pods", &format!("{}-x", key.2)), pod);
     }
 
-    /// Deletes a savepoint's files; `STUCK` ones cannot be.
+    /// Deletes files of a savepoint or of a job; `STUCK` ones cannot be.
     fn run_deletion(&self, key: &Key, object: &Value) {
         let path = object["spec"]["template"]["spec"]["containers"][0]["args"][2].as_str().unwrap().to_owned();
         let fails = path.contains("STUCK");
@@ -332,6 +332,10 @@ impl World {
         let store = self.api.store();
         address(&store.objects[&key("pods", &format!("{revision}-0"))])
     }
+}
+
+fn component(object: &Value) -> &str {
+    object["metadata"]["labels"]["app.kubernetes.io/component"].as_str().unwrap_or_default()
 }
 
 fn address(pod: &Value) -> String {

@@ -11,6 +11,7 @@ pub const TESTS: &[Test] = &[
     ("deletion::retains_state", retain),
     ("deletion::takes_a_savepoint", savepoint),
     ("deletion::deletes_state", delete_state),
+    ("deletion::deletes_state_on_a_volume_of_the_user", delete_state_on_a_volume),
     ("deletion::with_its_namespace", namespace),
 ];
 
@@ -58,13 +59,40 @@ fn savepoint(lab: &Lab) {
     work.assert_exact(400);
 }
 
+/// Made again it begins anew: the volume that the operator made is gone, and what Kafka still says of the job's commits is void.
 fn delete_state(lab: &Lab) {
     let work = Work::new(lab, "delete-state");
-    work.start("one", &json!({"onDelete": "DeleteState"}));
+    let policy = json!({"onDelete": "DeleteState"});
+    work.start("one", &policy);
     work.fill(0, 100);
     work.assert_exact(100);
     delete(&work);
     work.space.wait(NAME, "no volume", DEADLINE, |_| work.space.get("core/v1/persistentvolumeclaims/job-state").is_none());
+    begins_anew(&work, &policy);
+}
+
+/// The user's volume stays, and what the job has written on it goes.
+fn delete_state_on_a_volume(lab: &Lab) {
+    let work = Work::new(lab, "delete-state-elsewhere");
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "mine"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    work.space.must_apply(&claim);
+    let policy = json!({"onDelete": "DeleteState", "storage": {"volumeClaim": {"size": null, "existingClaim": "mine"}}});
+    work.start("one", &policy);
+    work.fill(0, 100);
+    work.assert_exact(100);
+    delete(&work);
+    assert!(work.space.get("core/v1/persistentvolumeclaims/mine").is_some());
+    begins_anew(&work, &policy);
+}
+
+fn begins_anew(work: &Work, policy: &Value) {
+    work.start("two", policy);
+    let again = |rows: &[crate::job::Row]| rows.iter().filter(|r| r.tag == "two").count();
+    let rows = work.wait_for_rows("all rows once more", |rows| again(rows) >= 100);
+    assert_eq!((rows.len(), again(&rows)), (200, 100));
+    // The sums, too, are of one life only.
+    work.assert_sums(100);
 }
 
 /// A namespace goes in its own time, whatever its deployments would still like to do.

@@ -1,33 +1,31 @@
-//! The Job that deletes a savepoint's files: `sluice savepoint delete` in a pod that reaches them as the job did.
+//! Jobs that delete files, in a pod that reaches them as the job did: those of a savepoint (`sluice savepoint delete`), and all state of a job
+//! (`sluice state delete`).
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{
-    Affinity, Container, PersistentVolumeClaimVolumeSource, PodAffinity, PodAffinityTerm, PodSpec, PodTemplateSpec, Volume, VolumeMount,
-    WeightedPodAffinityTerm,
-};
+use k8s_openapi::api::core::v1::{Affinity, Container, PodAffinity, PodAffinityTerm, PodSpec, PodTemplateSpec, WeightedPodAffinityTerm};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
-use sluice_crds::{Savepoint, SavepointFiles};
+use sluice_crds::{Savepoint, SavepointFiles, Storage};
 
-use super::pod::{self, storage_path};
-use super::{Child, Kind};
+use super::pod::{self, storage_path, storage_root};
+use super::{Child, Kind, Owner};
+use crate::deployment::revision::Revision;
 use crate::names;
 
 /// Seconds that it may take, with all tries.
-const DEADLINE: i64 = 180;
+pub const DEADLINE: i64 = 180;
 const TRIES: i32 = 2;
 
 /// `path`: the savepoint's folder.
-pub fn build(savepoint: &Savepoint, files: &SavepointFiles, path: &str) -> Child {
+pub fn of_savepoint(savepoint: &Savepoint, files: &SavepointFiles, path: &str) -> Child {
     let name = savepoint.name_any();
-    let mut labels = BTreeMap::from([
+    let labels = BTreeMap::from([
         ("app.kubernetes.io/name".to_owned(), "sluice".to_owned()),
         (names::MANAGED_BY_LABEL.to_owned(), names::FIELD_MANAGER.to_owned()),
         (names::SAVEPOINT_LABEL.to_owned(), name.clone()),
     ]);
-    labels.insert(names::COMPONENT_LABEL.to_owned(), "savepoint-deletion".to_owned());
     let owner = OwnerReference {
         api_version: Savepoint::api_version(&()).into_owned(),
         kind: Savepoint::kind(&()).into_owned(),
@@ -39,20 +37,48 @@ pub fn build(savepoint: &Savepoint, files: &SavepointFiles, path: &str) -> Child
     let metadata = ObjectMeta {
         name: Some(names::savepoint_deletion(&name)),
         namespace: savepoint.namespace(),
-        labels: Some(labels.clone()),
+        labels: Some(labels),
         owner_references: Some(vec![owner]),
         ..ObjectMeta::default()
     };
+    let args = ["savepoint", "delete", path, "--if-exists"].map(str::to_owned).to_vec();
+    let deployment = savepoint.spec.deployment_ref.as_ref().map(|r| r.name.as_str());
+    job(metadata, "savepoint-deletion", files, args, beside(files, deployment))
+}
+
+/// What a job has committed, and these savepoints; none if it has no storage.
+pub fn of_state(owner: &Owner, revision: &Revision, savepoints: &[String]) -> Option<Child> {
+    let template = &revision.template;
+    let storage = template.storage.as_ref()?;
+    let root = storage_root(storage)?;
+    let metadata = owner.metadata(names::state_deletion(&owner.name), names::labels(&owner.name));
+    let claim = pod::claim_name(template.session_cluster.as_ref().unwrap_or(&owner.name), Some(storage));
+    let files = SavepointFiles {
+        image: template.image().to_owned(),
+        session_cluster: template.session_cluster.clone(),
+        storage: Storage { volume_claim: claim.map(pod::existing_claim), ..storage.clone() },
+        config: template.config.iter().filter(|(key, _)| key.starts_with("s3.")).map(|(k, v)| (k.clone(), v.clone())).collect(),
+    };
+    let mut args = ["state", "delete"].map(str::to_owned).to_vec();
+    args.extend([format!("{root}/{}", names::state_folder(owner, "checkpoints")), pod::pipeline_name(owner)]);
+    args.extend(savepoints.iter().flat_map(|path| ["--savepoint".to_owned(), path.clone()]));
+    let beside = beside(&files, Some(&owner.name));
+    Some(job(metadata, "state-deletion", &files, args, beside))
+}
+
+fn job(mut metadata: ObjectMeta, component: &str, files: &SavepointFiles, args: Vec<String>, affinity: Option<Affinity>) -> Child {
+    let mut labels = metadata.labels.take().unwrap_or_default();
+    labels.insert(names::COMPONENT_LABEL.to_owned(), component.to_owned());
+    metadata.labels = Some(labels.clone());
     let template = PodTemplateSpec {
         metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-        spec: Some(pod_spec(savepoint, files, path)),
+        spec: Some(PodSpec { affinity, ..pod_spec(files, args) }),
     };
     let spec = JobSpec { backoff_limit: Some(TRIES), active_deadline_seconds: Some(DEADLINE), template, ..JobSpec::default() };
     Child::new(Kind::Job, &Job { metadata, spec: Some(spec), ..Job::default() })
 }
 
-fn pod_spec(savepoint: &Savepoint, files: &SavepointFiles, path: &str) -> PodSpec {
-    let mut args = ["savepoint", "delete", path, "--if-exists"].map(str::to_owned).to_vec();
+fn pod_spec(files: &SavepointFiles, mut args: Vec<String>) -> PodSpec {
     args.extend(files.config.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]));
     let claim = files.storage.volume_claim.as_ref().and_then(|c| c.existing_claim.clone());
     let volume = claim.zip(storage_path(&files.storage));
@@ -63,9 +89,7 @@ fn pod_spec(savepoint: &Savepoint, files: &SavepointFiles, path: &str) -> PodSpe
         env_from: pod::credentials(&files.storage),
         security_context: Some(pod::container_security()),
         termination_message_policy: Some("FallbackToLogsOnError".into()),
-        volume_mounts: volume
-            .as_ref()
-            .map(|(_, path)| vec![VolumeMount { name: "state".into(), mount_path: (*path).to_owned(), ..VolumeMount::default() }]),
+        volume_mounts: volume.as_ref().map(|(_, path)| vec![pod::mount("state", (*path).to_owned(), false)]),
         ..Container::default()
     };
     PodSpec {
@@ -74,21 +98,16 @@ fn pod_spec(savepoint: &Savepoint, files: &SavepointFiles, path: &str) -> PodSpe
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         security_context: Some(pod::pod_security()),
-        // A volume may be bound to the node of the job's pod.
-        affinity: beside(savepoint, files),
-        volumes: volume.map(|(claim_name, _)| {
-            let claim = PersistentVolumeClaimVolumeSource { claim_name, read_only: None };
-            vec![Volume { name: "state".into(), persistent_volume_claim: Some(claim), ..Volume::default() }]
-        }),
+        volumes: volume.map(|(claim_name, _)| vec![pod::state(claim_name)]),
         ..PodSpec::default()
     }
 }
 
-/// On the node of a pod that has the volume, if there is one.
-fn beside(savepoint: &Savepoint, files: &SavepointFiles) -> Option<Affinity> {
-    let label = match (&files.session_cluster, &savepoint.spec.deployment_ref) {
+/// On the node of a pod that has the volume, if there is one: the volume may be bound to it.
+fn beside(files: &SavepointFiles, deployment: Option<&str>) -> Option<Affinity> {
+    let label = match (&files.session_cluster, deployment) {
         (Some(cluster), _) => (names::SESSION_LABEL.to_owned(), cluster.clone()),
-        (None, Some(deployment)) => (names::DEPLOYMENT_LABEL.to_owned(), deployment.name.clone()),
+        (None, Some(deployment)) => (names::DEPLOYMENT_LABEL.to_owned(), deployment.to_owned()),
         (None, None) => return None,
     };
     let labels = BTreeMap::from([label]);

@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sluice_crds::{Savepoint, SavepointFiles, StartedFrom, StreamingDeployment};
 
+pub use deletion::DEADLINE as DELETION_DEADLINE;
 pub use pod::{CheckState, parse_overrides, storage_path, storage_root};
 pub use preflight::DEADLINE as PREFLIGHT_DEADLINE;
 
@@ -127,7 +128,12 @@ pub fn preflight(owner: &Owner, revision: &Revision, check_state: Option<CheckSt
 
 /// The Job that deletes the files of a savepoint, which are in the folder `path`.
 pub fn savepoint_deletion(savepoint: &Savepoint, files: &SavepointFiles, path: &str) -> Child {
-    deletion::build(savepoint, files, path)
+    deletion::of_savepoint(savepoint, files, path)
+}
+
+/// The Job that deletes the state of a job, and these savepoints of it; none if it has no storage.
+pub fn state_deletion(owner: &Owner, revision: &Revision, savepoints: &[String]) -> Option<Child> {
+    deletion::of_state(owner, revision, savepoints)
 }
 
 /// What the same revision may be started with.

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
-use sluice_crds::{Resources, StartedFrom, Storage};
+use sluice_crds::{Resources, StartedFrom, Storage, VolumeClaim};
 
 use super::Owner;
 use super::volume_claim::quantity;
@@ -232,9 +232,14 @@ pub fn own_settings(owner: &Owner, template: &Template) -> Vec<(&'static str, St
     let Some(storage) = &template.storage else { return vec![] };
     vec![
         // The same for all starts: commit records in the consumer group are of a pipeline.
-        ("pipeline.name", format!("{}.{}", owner.namespace, owner.name)),
+        ("pipeline.name", pipeline_name(owner)),
         ("execution.checkpointing.dir", format!("{}/{}", storage.uri.trim_end_matches('/'), names::state_folder(owner, "checkpoints"))),
     ]
+}
+
+/// What the runtime knows the job by.
+pub fn pipeline_name(owner: &Owner) -> String {
+    format!("{}.{}", owner.namespace, owner.name)
 }
 
 fn volumes(owner: &Owner, revision: &Revision, purpose: &Purpose) -> Vec<Volume> {
@@ -286,6 +291,11 @@ fn secret_volume(secret: &str) -> String {
 pub fn claim_name(owner: &str, storage: Option<&Storage>) -> Option<String> {
     let claim = storage?.volume_claim.as_ref()?;
     Some(claim.existing_claim.clone().unwrap_or_else(|| names::volume_claim(owner)))
+}
+
+/// A claim as it is told to those who do not make it.
+pub fn existing_claim(name: String) -> VolumeClaim {
+    VolumeClaim { existing_claim: Some(name), ..VolumeClaim::default() }
 }
 
 fn mounts(template: &Template, purpose: &Purpose) -> Vec<VolumeMount> {

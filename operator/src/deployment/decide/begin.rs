@@ -3,6 +3,7 @@
 use sluice_crds::{Operation, OperationType, RevisionStatus, StartedFrom, Step, UpgradeMode};
 
 use super::Plan;
+use crate::deployment::build::Kind;
 use crate::deployment::observe::Failure;
 use crate::deployment::revision::Revision;
 use crate::names;
@@ -92,7 +93,11 @@ impl Plan<'_> {
     /// `restoreFrom` as a start of its own; None if it cannot be used yet.
     fn restored_start(&mut self) -> Option<StartedFrom> {
         let state_id = self.new_state_id();
-        let Some(from) = self.input.restore_from else { return Some(StartedFrom { state_id, path: None }) };
+        let Some(from) = self.input.restore_from else {
+            // On a new volume is none of the state that Kafka may still tell of: that of a deployment that went with it.
+            let state_id = if self.volume_is_new() { state_id.max(names::FIRST_START + 1) } else { state_id };
+            return Some(StartedFrom { state_id, path: None });
+        };
         // The first start goes on with what an earlier object of the name has left, unless it is told otherwise, as here.
         let state_id = state_id.max(names::FIRST_START + 1);
         if from.empty.is_some() {
@@ -109,6 +114,14 @@ impl Plan<'_> {
             }
             None => None,
         }
+    }
+
+    fn volume_is_new(&self) -> bool {
+        let Ok(template) = &self.input.valid.template else { return false };
+        let claim = template.storage.as_ref().and_then(|s| s.volume_claim.as_ref());
+        let made = claim.is_some_and(|c| c.existing_claim.is_none()) && template.session_cluster.is_none();
+        let name = names::volume_claim(&self.input.owner.name);
+        made && !self.input.observed.applied.contains_key(&(Kind::PersistentVolumeClaim, name))
     }
 
     fn begin_deploy(&mut self) {

@@ -101,7 +101,7 @@ impl Plan<'_> {
         let upgrade = &self.input.valid.policy.upgrade;
         let from = operation.from.unwrap_or_default();
         let runs = self.input.observed.info(from).is_some_and(|i| i.state == RuntimeState::Running);
-        let wanted = runs && operation.start.is_none() && upgrade.compatibility_check != CompatibilityCheck::Off;
+        let wanted = runs && operation.start.is_none() && upgrade.compatibility_check != CompatibilityCheck::Ignore;
         wanted.then(|| self.check_state(upgrade.allow_non_restored_state))
     }
 

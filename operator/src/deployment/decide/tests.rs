@@ -9,6 +9,7 @@ use crate::deployment::observe::{Ended, JobView, ObservedSavepoint, PodView, Pre
 use crate::deployment::validate::validate;
 use crate::runtime_api::{JobInfo, RuntimeState, SavepointInfo, SavepointState};
 
+mod deletion;
 mod scheduled;
 
 const NOW: &str = "2026-06-01T12:00:00Z";

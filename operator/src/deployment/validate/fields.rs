@@ -147,10 +147,6 @@ impl Check<'_> {
             );
             self.error("spec.sessionClusterRef", message);
         }
-        if spec.on_delete == OnDelete::DeleteState {
-            let message = "this version deletes volumes only, and the volume is the session cluster's: use RetainState";
-            self.unsupported("spec.onDelete", message);
-        }
         for secret in secrets.keys().filter(|s| !cluster.spec.secrets.contains(s)) {
             let path = if spec.sql.inline.is_some() { "spec.sql.inline" } else { "spec.sql.configMapKeyRef" };
             self.error(path, format!("the Secret '{secret}' is not in spec.secrets of the session cluster '{name}'"));
@@ -191,16 +187,6 @@ impl Check<'_> {
             self.volume(storage);
         } else if storage.volume_claim.is_some() {
             self.error("spec.storage.volumeClaim", "is for file:// only");
-        }
-        if scheme != "file" && spec.on_delete == OnDelete::DeleteState {
-            let message = "this version deletes volumes only: use RetainState, and delete the prefix yourself";
-            self.unsupported("spec.onDelete", message);
-        }
-        let existing = storage.volume_claim.as_ref().is_some_and(|c| c.existing_claim.is_some());
-        if spec.on_delete == OnDelete::DeleteState && existing {
-            let message = "DeleteState deletes the volume that the operator made, and spec.storage.volumeClaim.existingClaim is yours: \
-                           use RetainState, and delete the claim yourself";
-            self.error("spec.onDelete", message);
         }
     }
 

@@ -43,7 +43,6 @@ fn each_rule_names_field_and_reason() {
         (json!({"sql": {"inline": "{{secret:x/..}}"}}), "spec.sql.inline", "names no Secret", "Invalid"),
         (json!({"storage": null}), "spec.storage", "is needed", "Invalid"),
         (json!({"storage": {"uri": "gs://b/p"}}), "spec.storage.uri", "gs:// is not supported", "NotSupported"),
-        (json!({"storage": {"uri": "s3://b/p"}, "onDelete": "DeleteState"}), "spec.onDelete", "deletes volumes only", "NotSupported"),
         (json!({"storage": {"uri": "s3://b/p", "volumeClaim": {"size": "1Gi"}}}), "spec.storage.volumeClaim", "file:// only", "Invalid"),
         (json!({"storage": {"uri": "/state"}}), "spec.storage.uri", "no uri", "Invalid"),
         (json!({"storage": {"uri": "file:///state"}}), "spec.storage.volumeClaim", "is needed", "Invalid"),
@@ -52,12 +51,6 @@ fn each_rule_names_field_and_reason() {
         (json!({"storage": {"uri": "file:///etc/x", "volumeClaim": {"size": "1Gi"}}}), "spec.storage.uri", "cannot be mounted", "Invalid"),
         (json!({"storage": {"uri": "file:///s", "volumeClaim": {"size": "big"}}}), "spec.storage.volumeClaim.size", "10Gi", "Invalid"),
         (json!({"storage": {"uri": "file:///s", "volumeClaim": {}}}), "spec.storage.volumeClaim", "exactly one", "Invalid"),
-        (
-            json!({"onDelete": "DeleteState", "storage": {"uri": "file:///s", "volumeClaim": {"existingClaim": "c"}}}),
-            "spec.onDelete",
-            "is yours",
-            "Invalid",
-        ),
         (
             json!({"onDelete": "Savepoint", "storage": null, "upgrade": {"mode": "Stateless"}}),
             "spec.onDelete",
@@ -145,7 +138,6 @@ fn what_a_session_cluster_gives_and_asks() {
         ("storage", json!({"storage": volume}), stored(), "spec.storage", "session cluster 'c'"),
         ("no storage", json!({}), json!({"secrets": ["kafka"]}), "spec.sessionClusterRef", "has no spec.storage"),
         ("no secret", json!({}), json!({"storage": {"uri": "s3://a/b"}}), "spec.sql.inline", "'kafka' is not in spec.secrets"),
-        ("volumes", json!({"onDelete": "DeleteState"}), stored(), "spec.onDelete", "RetainState"),
     ] {
         let errors = judge(&deployment(extra), cluster(on, json!({}))).template.unwrap_err();
         assert!(errors.len() == 1 && errors[0].path == path && errors[0].message.contains(words), "{what}: {errors:?}");
