@@ -46,7 +46,8 @@ fn main() -> Result<()> {
     for (name, columns) in [("all three columns", vec![0, 1, 2]), ("one column", vec![1]), ("none", vec![])] {
         let columns = columns.into_iter().map(ScanColumn::Physical).collect();
         let share = sluice_connect::Share::ALL;
-        let request = ScanRequest { columns, watermark: None, force_bounded: true, time_zone: chrono_tz::UTC, share, group: None };
+        let request =
+            ScanRequest { columns, watermark: None, force_bounded: true, time_zone: chrono_tz::UTC, share, group: None, filter: None };
         let (wall, used) = (Instant::now(), cpu());
         let mut source = open_source(&table, &request)?;
         let (mut read, mut batches) = (0, 0);

@@ -67,6 +67,8 @@ pub struct ScanRequest {
     pub share: Share,
     /// Kafka: the consumer group whose offsets are committed if the table names none.
     pub group: Option<String>,
+    /// Rows for which this is not true may be left out: it is of what [`can_filter`] has agreed to, and looked at again behind the source.
+    pub filter: Option<Expr>,
 }
 
 /// One task's part of a table's splits.
@@ -382,6 +384,11 @@ pub fn readable_metadata(table: &TableSpec) -> Result<Vec<Field>> {
         Some(source) => (source.metadata)(table),
         None => Ok(vec![]),
     }
+}
+
+/// Whether a table's source can leave out rows for which a condition is not true. Columns are those of the request.
+pub fn can_filter(table: &TableSpec, request: &ScanRequest, condition: &Expr) -> bool {
+    registry::source(table).is_ok_and(|source| (source.filters)(table, request, condition))
 }
 
 /// Connects to the outside and starts to read.

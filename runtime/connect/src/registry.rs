@@ -1,6 +1,6 @@
 //! The connectors by name: one line each.
 
-use sluice_batch::{Error, Field, Result};
+use sluice_batch::{Error, Expr, Field, Result};
 
 use crate::options::closest;
 use crate::{
@@ -25,6 +25,8 @@ pub(crate) struct SourceFactory {
     pub open: fn(&TableSpec, &ScanRequest) -> Result<Box<dyn Source>>,
     /// Several tasks can read it together ([`ScanRequest::share`]).
     pub splits: bool,
+    /// Whether it can leave out rows that a condition over the scan's columns is not true for ([`ScanRequest::filter`]).
+    pub filters: fn(&TableSpec, &ScanRequest, &Expr) -> bool,
 }
 
 pub(crate) struct SinkFactory {

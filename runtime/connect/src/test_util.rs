@@ -40,6 +40,7 @@ pub(crate) fn scan_all(table: &TableSpec) -> ScanRequest {
         time_zone: chrono_tz::Tz::UTC,
         share: crate::Share::ALL,
         group: None,
+        filter: None,
     }
 }
 

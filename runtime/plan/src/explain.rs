@@ -170,6 +170,9 @@ fn source(table: &sluice_connect::TableSpec, request: &sluice_connect::ScanReque
         let on_event = if watermark.on_event { " on event" } else { "" };
         parts.push(format!("watermark=[{}{on_event}]", expr(&watermark.expr, &columns)));
     }
+    if let Some(filter) = &request.filter {
+        parts.push(format!("filter=[{}]", expr(filter, &columns)));
+    }
     parts
 }
 

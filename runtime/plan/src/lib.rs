@@ -8,6 +8,7 @@ mod changelog;
 mod distribution;
 mod explain;
 mod expressions;
+mod filters;
 mod identity;
 mod keys;
 mod layout;
@@ -95,7 +96,9 @@ pub fn plan(statements: &[BoundStatement], catalog: &Catalog, options: &PlanOpti
     statements.iter().try_for_each(rewrite::check)?;
     let statements: Vec<BoundStatement> = statements.iter().map(rewrite::statement).collect();
     let planned = translate::statements(&statements, &settings, options)?;
-    Ok(changelog::finish(planned))
+    let mut graph = changelog::finish(planned);
+    filters::to_sources(&mut graph);
+    Ok(graph)
 }
 
 /// Settings of the planner beside the catalog's.

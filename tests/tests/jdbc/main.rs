@@ -41,6 +41,7 @@ fn main() {
         reading::all_types,
         reading::views_partitions_and_cursors,
         reading::several_tasks,
+        reading::filters,
         reading::joins_with_a_stream,
         reading::goes_on_where_it_was,
         writing::all_types,

@@ -90,6 +90,48 @@ pub fn several_tasks() {
     assert!((0..10).all(|v| rows.iter().any(|r| r.replace(' ', "") == format!("[{v},100]"))), "{rows:?}");
 }
 
+/// Conditions that mean the same to PostgreSQL are asked for; the rows are those that we would keep.
+pub fn filters() {
+    let p = &postgres();
+    p.execute(
+        "CREATE TABLE filtered (id int, name text, ok boolean, day date, amount numeric(10, 3));
+         INSERT INTO filtered VALUES (1, 'a', true, '2024-01-01', 1.004), (2, 'it''s', false, NULL, 2), (3, NULL, NULL, '2024-02-01', 3),
+           (NULL, 'd', true, NULL, NULL)",
+    );
+    let table =
+        format!("CREATE TABLE t (id INT, name STRING, ok BOOLEAN, `day` DATE, amount DECIMAL(10, 2)) WITH ({});", p.table("filtered"));
+    for (condition, wanted, asked) in [
+        ("id >= 2 AND id < 10", &["[2]", "[3]"][..], "t.\"id\" >= '2'::integer AND t.\"id\" < '10'::integer"),
+        ("5 > id AND id <> 2", &["[1]", "[3]"], "'5'::integer > t.\"id\" AND t.\"id\" <> '2'::integer"),
+        ("name = 'it''s'", &["[2]"], "t.\"name\" = 'it''s'"),
+        ("name IS NULL OR id = 1", &["[1]", "[3]"], "(t.\"name\" IS NULL OR t.\"id\" = '1'::integer)"),
+        ("NOT ok", &["[2]"], "NOT t.\"ok\""),
+        ("ok AND id IS NOT NULL", &["[1]"], "t.\"ok\" AND t.\"id\" IS NOT NULL"),
+        ("`day` = DATE '2024-01-01'", &["[1]"], "t.\"day\" = '2024-01-01'::date"),
+        // A part of it: strings have another order there, and the decimal is another one on the way to us.
+        ("name > 'b' AND id <> 3", &["[2]"], "WHERE t.\"id\" <> '3'::integer"),
+        ("amount = 1.00 AND id < 3", &["[1]"], "WHERE t.\"id\" < '3'::integer"),
+        ("CHAR_LENGTH(name) = 4", &["[2]"], "FROM filtered"),
+    ] {
+        let before = p.log().len();
+        let mut rows = select(&format!("{table} SELECT id FROM t WHERE {condition};"), &[]);
+        rows.sort();
+        assert_eq!(rows, wanted, "{condition}");
+        let log = p.log().split_off(before);
+        let reads: Vec<&str> = log.lines().filter(|l| l.contains("filtered") && l.contains("SELECT t.")).collect();
+        assert!(asked == "FROM filtered" || reads.iter().any(|l| l.contains(asked)), "{condition}: {reads:#?}");
+        assert!(asked != "FROM filtered" || reads.iter().all(|l| !l.contains("WHERE")), "{condition}: {reads:#?}");
+    }
+    // Two readers want different rows of one scan.
+    let mut rows = select(&format!("{table} SELECT id FROM t WHERE id = 1 UNION ALL SELECT id FROM t WHERE id = 2;"), &[]);
+    rows.sort();
+    assert_eq!(rows, ["[1]", "[2]"]);
+    // The parts of the table are still parts.
+    let parts = "'scan.partition.column' = 'id', 'scan.partition.num' = '2', 'scan.partition.lower-bound' = '1', 'scan.partition.upper-bound' = '3'";
+    let parted = table.replace("'connector'", &format!("{parts}, 'connector'"));
+    assert_eq!(select(&format!("{parted} SELECT id FROM t WHERE name = 'a';"), &["--parallelism", "2"]), ["[1]"]);
+}
+
 /// The seed's plain INNER JOIN: the table is read once, also over a restart.
 pub fn joins_with_a_stream() {
     let p = &postgres();

@@ -4,6 +4,7 @@ pub(crate) mod catalog;
 pub(crate) mod client;
 pub(crate) mod decode;
 pub(crate) mod encode;
+pub(crate) mod filter;
 pub(crate) mod lookup;
 pub(crate) mod sql;
 pub(crate) mod table;

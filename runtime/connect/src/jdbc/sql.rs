@@ -7,6 +7,11 @@ pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// A string as a literal; `None`: one that depends on the server's settings, or cannot be one.
+pub(crate) fn text(value: &str) -> Option<String> {
+    (!value.contains(['\\', '\0'])).then(|| format!("'{}'", value.replace('\'', "''")))
+}
+
 /// A name as SQL reads it, in quotes: without quotes of its own its letters are lower case, and points part it.
 pub(crate) fn folded(name: &str) -> String {
     let (mut parts, mut part, mut in_quotes, mut was_quoted) = (vec![], String::new(), false, false);

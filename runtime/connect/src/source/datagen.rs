@@ -18,7 +18,7 @@ use crate::progress::{Progress, RecordEnd};
 use crate::registry::SourceFactory;
 use crate::{ScanColumn, ScanRequest, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
 
-pub(crate) const FACTORY: SourceFactory = SourceFactory { info, metadata: |_| Ok(vec![]), open, splits: false };
+pub(crate) const FACTORY: SourceFactory = SourceFactory { info, metadata: |_| Ok(vec![]), open, splits: false, filters: |_, _, _| false };
 
 struct Settings {
     rows_per_second: u64,

@@ -17,7 +17,8 @@ use crate::progress::{Progress, RecordEnd};
 use crate::registry::SourceFactory;
 use crate::{Malformed, ScanColumn, ScanRequest, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
 
-pub(crate) const FACTORY: SourceFactory = SourceFactory { info, metadata: |_| Ok(metadata()), open, splits: false };
+pub(crate) const FACTORY: SourceFactory =
+    SourceFactory { info, metadata: |_| Ok(metadata()), open, splits: false, filters: |_, _, _| false };
 
 /// Options of Flink's `filesystem` that are for folders which grow or are partitioned.
 const UNSUPPORTED: &[&str] = &[

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use futures::{StreamExt, TryStreamExt};
-use sluice_batch::{Batch, Error, Millis, Result, SqlType, TypeKind};
+use sluice_batch::{Batch, Error, Expr, Field, Millis, Result, SqlType, TypeKind};
 use sluice_format::ChangelogMode;
 use tokio::sync::mpsc;
 use tokio_postgres::Row;
@@ -17,13 +17,14 @@ use super::BATCH_ROWS;
 use crate::jdbc::catalog::Relation;
 use crate::jdbc::client::{Connection, Failure, runtime, wait};
 use crate::jdbc::decode::{Column, Raw};
+use crate::jdbc::filter;
 use crate::jdbc::sql::SqlColumn;
 use crate::jdbc::table::JdbcTable;
 use crate::progress::{Progress, RecordEnd};
 use crate::registry::SourceFactory;
 use crate::{ScanColumn, ScanRequest, Source, SourceEvent, SourceInfo, SplitStatus, TableSpec};
 
-pub(crate) const FACTORY: SourceFactory = SourceFactory { info, metadata: |_| Ok(vec![]), open, splits: true };
+pub(crate) const FACTORY: SourceFactory = SourceFactory { info, metadata: |_| Ok(vec![]), open, splits: true, filters };
 
 /// The position of a split that has given all it has.
 const DONE: &str = "done";
@@ -31,6 +32,19 @@ const DONE: &str = "done";
 fn info(table: &TableSpec) -> Result<SourceInfo> {
     JdbcTable::new(table)?;
     Ok(SourceInfo { changelog: ChangelogMode::InsertOnly, bounded: true, upsert_key: None })
+}
+
+/// Whether PostgreSQL can look at a condition over the scan's columns. What its own columns are is seen when it is opened.
+fn filters(table: &TableSpec, request: &ScanRequest, condition: &Expr) -> bool {
+    filter::condition(condition, &|at| Some((String::new(), field(table, request, at)?.ty.kind.clone()))).is_some()
+}
+
+/// The field that a column of the scan is.
+fn field<'t>(table: &'t TableSpec, request: &ScanRequest, at: usize) -> Option<&'t Field> {
+    match request.columns.get(at)? {
+        ScanColumn::Physical(i) => table.physical.get(*i),
+        ScanColumn::Metadata(_) => None,
+    }
 }
 
 /// A part of the table, and how far it has been read.
@@ -91,6 +105,8 @@ struct Scan {
     /// Behind the columns come the texts of these; rows are in their order. Empty: rows have no order.
     keys: Vec<SqlColumn>,
     partition: Option<SqlColumn>,
+    /// What the plan wants of the rows, as far as PostgreSQL looks at it.
+    filter: Option<String>,
     /// Rows of a round trip; 0: they stream.
     fetch: i32,
 }
@@ -120,6 +136,7 @@ impl Scan {
                 connection.ask("cannot set up the scan", connection.client.batch_execute(plans)).await?;
             }
             let partition = jdbc.partitions.as_ref().map(|p| relation.by_name(table, place, &p.column)).transpose()?;
+            let column = |at: usize| Some((all[*columns.get(at)?].clone(), field(table, request, at)?.ty.kind.clone()));
             let texts = keys.iter().map(|k| format!("t.{}::text", k.name));
             let selected: Vec<String> = columns.iter().map(|c| all[*c].clone()).chain(texts).collect();
             let selected = if selected.is_empty() { "1".to_owned() } else { selected.join(", ") };
@@ -128,6 +145,7 @@ impl Scan {
                 types: columns.iter().map(|c| table.physical[*c].ty.clone()).collect(),
                 keys,
                 partition,
+                filter: request.filter.as_ref().and_then(|f| filter::condition(f, &column)),
                 fetch: if jdbc.auto_commit { 0 } else { i32::try_from(jdbc.fetch_size).unwrap_or(i32::MAX) },
                 connection,
             })
@@ -139,7 +157,7 @@ impl Scan {
     /// # Errors
     /// If the split's position is none that this table's rows have.
     fn query(&self, split: &Split) -> Result<(String, Vec<String>)> {
-        let (mut sql, mut conditions, mut parameters) = (self.select.clone(), vec![], vec![]);
+        let (mut sql, mut conditions, mut parameters) = (self.select.clone(), self.filter.iter().cloned().collect::<Vec<_>>(), vec![]);
         if let (Some((from, to)), Some(column)) = (split.range, &self.partition) {
             conditions.push(format!("t.{} BETWEEN {from} AND {to}", column.name));
         }

@@ -26,10 +26,20 @@ use crate::{
     SourceInfo, SplitStatus, TableSpec,
 };
 
-pub(crate) const FACTORY: SourceFactory =
-    SourceFactory { info: |t| info(t, false), metadata: |t| metadata(t, false), open: |t, r| open(t, r, false), splits: true };
-pub(crate) const UPSERT_FACTORY: SourceFactory =
-    SourceFactory { info: |t| info(t, true), metadata: |t| metadata(t, true), open: |t, r| open(t, r, true), splits: true };
+pub(crate) const FACTORY: SourceFactory = SourceFactory {
+    info: |t| info(t, false),
+    metadata: |t| metadata(t, false),
+    open: |t, r| open(t, r, false),
+    splits: true,
+    filters: |_, _, _| false,
+};
+pub(crate) const UPSERT_FACTORY: SourceFactory = SourceFactory {
+    info: |t| info(t, true),
+    metadata: |t| metadata(t, true),
+    open: |t, r| open(t, r, true),
+    splits: true,
+    filters: |_, _, _| false,
+};
 
 /// How long a batch may wait to become full.
 const FILL: Duration = Duration::from_millis(10);

@@ -61,6 +61,7 @@ impl Planner<'_> {
             time_zone: self.settings.time_zone,
             share: sluice_connect::Share::ALL,
             group: None,
+            filter: None,
         };
         let primary_key = table.primary_key.as_ref().and_then(|k| k.iter().map(|c| at(*c)).collect::<Option<Vec<_>>>());
         let mut node = self.source(spec, request, &info, schema, primary_key.as_deref());
