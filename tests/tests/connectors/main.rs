@@ -101,7 +101,7 @@ fn int() -> SqlType {
 fn request(table: &TableSpec) -> ScanRequest {
     let physical = (0..table.physical.len()).map(ScanColumn::Physical);
     let columns = physical.chain((0..table.metadata.len()).map(ScanColumn::Metadata)).collect();
-    ScanRequest { columns, watermark: None, force_bounded: false, time_zone: UTC, share: Share::ALL, group: None }
+    ScanRequest { columns, watermark: None, force_bounded: false, time_zone: UTC, share: Share::ALL, group: None, filter: None }
 }
 
 fn bounded(table: &TableSpec) -> ScanRequest {
