@@ -405,7 +405,7 @@ pub struct StreamingDeploymentStatus {
     /// What the current start of the job took its state from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_from: Option<StartedFrom>,
-    /// The last checkpoint, refreshed once a minute.
+    /// The last checkpoint when the status was written; it is refreshed every ten minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_checkpoint: Option<LastCheckpoint>,
     /// The last savepoint that the operator took for this deployment.

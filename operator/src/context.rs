@@ -23,8 +23,10 @@ pub struct Context {
     config_maps: References,
     /// Which deployments run on a SessionCluster, by (namespace, name).
     clusters: References,
-    /// What was seen of deployments that nothing has happened to since.
-    pub kept: crate::deployment::kept::Kept,
+    /// The deployments' children.
+    pub mirror: crate::deployment::mirror::Mirror,
+    /// Why pods are not there.
+    pub denied: crate::deployment::denied::Denied,
     /// What the API server has against the next step of a deployment, by (namespace, name): reason and text for its conditions.
     refusals: Mutex<BTreeMap<(String, String), (String, String)>>,
 }
@@ -40,7 +42,8 @@ impl Context {
             clock: Box::new(Timestamp::now),
             config_maps: Mutex::default(),
             clusters: Mutex::default(),
-            kept: crate::deployment::kept::Kept::default(),
+            mirror: crate::deployment::mirror::Mirror::default(),
+            denied: crate::deployment::denied::Denied::default(),
             refusals: Mutex::default(),
         }
     }

@@ -22,6 +22,22 @@ pub struct Kind {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Request {
     pub method: String,
+    /// Plural of the kind, with a subresource; empty for what is none.
+    pub resource: String,
+}
+
+impl Request {
+    pub fn of(method: &str, path: &str) -> Self {
+        // /api/v1/… and /apis/group/version/…, in a namespace or not.
+        let rest = path.strip_prefix("/api/v1/").or_else(|| path.strip_prefix("/apis/")?.splitn(3, '/').nth(2)).unwrap_or_default();
+        let parts: Vec<&str> = rest.split('/').collect();
+        let resource = match &parts[..] {
+            ["namespaces", _, plural, _, sub, ..] | [plural, _, sub] if *plural != "namespaces" => format!("{plural}/{sub}"),
+            ["namespaces", _, plural, ..] | [plural, ..] => (*plural).to_owned(),
+            [] => String::new(),
+        };
+        Self { method: method.to_owned(), resource }
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -124,6 +140,20 @@ fn process() -> (f64, i64) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn requests_are_counted_by_what_they_ask_for() {
+        for (path, resource) in [
+            ("/api/v1/namespaces/flink/pods", "pods"),
+            ("/api/v1/pods", "pods"),
+            ("/apis/sluice.dev/v1alpha1/namespaces/flink/streamingdeployments/job/status", "streamingdeployments/status"),
+            ("/apis/apps/v1/namespaces/flink/statefulsets/job-r1", "statefulsets"),
+            ("/apis/policy/v1/poddisruptionbudgets", "poddisruptionbudgets"),
+            ("/version", ""),
+        ] {
+            assert_eq!(Request::of("GET", path), Request { method: "GET".into(), resource: resource.into() }, "{path}");
+        }
+    }
 
     #[test]
     fn a_deployment_is_counted_in_one_phase() {

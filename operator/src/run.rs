@@ -88,7 +88,7 @@ async fn counted_client(metrics: &Metrics) -> Result<Client> {
     let config = Config::infer().await.map_err(|e| none(&e))?;
     let requests = metrics.requests.clone();
     let count = MapRequestLayer::new(move |request: ::http::Request<Body>| {
-        requests.get_or_create(&Request { method: request.method().as_str().to_owned() }).inc();
+        requests.get_or_create(&Request::of(request.method().as_str(), request.uri().path())).inc();
         request
     });
     let builder = ClientBuilder::try_from(config).what(|| "use the configuration of the cluster".into())?;

@@ -6,6 +6,7 @@ mod world;
 
 use serde_json::{Value, json};
 use sluice_crds::{JobState, Phase, SavepointPhase};
+use sluice_operator::deployment::children::Kinds;
 use sluice_operator::runtime_api::RuntimeState;
 use world::{NS, World, in_a_session, key, on_cluster, shared, spec};
 
@@ -343,7 +344,7 @@ async fn a_right_to_look_that_is_missing_is_shown() {
     let world = running("INSERT INTO a SELECT 1").await;
     world.api.store().refuse = Some((http::Method::GET, "services".into(), 403, "services is forbidden: cannot list".into()));
     // It is noticed when there is something to look at.
-    world.context.kept.changed(NS, "job");
+    world.context.mirror.acted(&world.owner("job"), Kinds::SERVICES);
     for _ in 0..3 {
         assert!(world.turn("job").await.is_err());
     }
@@ -424,9 +425,11 @@ fn outcome(world: &World) -> Value {
         "revisions": world.names("controllerrevisions"), "configMaps": world.names("configmaps"), "jobs": world.names("jobs")})
 }
 
-/// Plays create, then an edit, with an operator that dies after the n-th write, and after each n-th again until all is done.
-async fn play(spec: fn(&str) -> Value, edit: &str, dies_after: Option<usize>) -> (Value, usize) {
+/// Plays create, then an edit, with an operator that dies after the n-th write, and after each n-th again until all is done. Watches tell what
+/// happened so many turns before.
+async fn play(spec: fn(&str) -> Value, edit: &str, dies_after: Option<usize>, late: usize) -> (Value, usize) {
     let mut world = World::new();
+    world.late = late;
     world.apply_cluster("shared", &shared());
     world.apply("job", &spec("INSERT INTO a SELECT 1"));
     let mut edited = false;
@@ -459,10 +462,10 @@ async fn so_it_does_with_a_job_on_a_session_cluster() {
 
 async fn dies_after_any_write(place: fn(&str) -> Value) {
     for edit in ["INSERT INTO a SELECT 2", "INSERT INTO a SELECT CRASH", "INSERT INTO a SELECT BROKEN"] {
-        let (expected, writes) = play(place, edit, None).await;
+        let (expected, writes) = play(place, edit, None, 0).await;
         assert!(writes > 10, "{writes}");
         for dies_after in 1..=writes {
-            let (found, _) = play(place, edit, Some(dies_after)).await;
+            let (found, _) = play(place, edit, Some(dies_after), 0).await;
             assert_eq!(found, expected, "{edit}: the operator dies after each {dies_after} writes");
         }
     }
@@ -569,15 +572,44 @@ async fn with_watches_an_idle_reconcile_asks_for_the_deployment_only() {
         world.turn("job").await.unwrap();
     }
     assert_eq!(asked(&world).into_iter().collect::<Vec<_>>(), [("get".to_owned(), "streamingdeployments".to_owned())]);
-    // What a watch tells leads to a whole look.
+    // What a watch tells is acted upon without a list.
     world.api.store().remove(&key("services", "job-rest"));
     world.turn("job").await.unwrap();
     assert_eq!(world.names("services"), ["job-rest"]);
-    // So does a job that does not answer.
+    assert!(!asked(&world).iter().any(|(verb, _)| verb == "list"));
+    // The pods of a job that does not answer are listed.
     world.turn("job").await.unwrap();
     asked(&world);
     let address = world.job_address("job-r1");
     world.runtime.remove(&address);
     world.turn("job").await.unwrap();
-    assert!(asked(&world).contains(&("list".to_owned(), "pods".to_owned())));
+    let lists: Vec<String> = asked(&world).into_iter().filter(|(verb, _)| verb == "list").map(|(_, what)| what).collect();
+    assert_eq!(lists, ["pods", "statefulsets"]);
+}
+
+/// Watches may be late: nothing is started twice, stopped for nothing or left out for it.
+#[tokio::test]
+async fn with_late_watches_all_comes_out_the_same() {
+    for edit in ["INSERT INTO a SELECT 2", "INSERT INTO a SELECT CRASH", "INSERT INTO a SELECT BROKEN"] {
+        let (expected, _) = play(spec, edit, None, 0).await;
+        for late in [1, 2, 5] {
+            assert_eq!(play(spec, edit, None, late).await.0, expected, "{edit}: watches are {late} turns late");
+        }
+        let (_, writes) = play(spec, edit, Some(1), 2).await;
+        assert!(writes > 10, "{writes}");
+    }
+}
+
+/// Each write of a first start is made once.
+#[tokio::test]
+async fn a_start_writes_nothing_twice() {
+    let world = running("INSERT INTO a SELECT 1").await;
+    let mut writes = world.api.store().writes.clone();
+    writes.retain(|w| !w.contains("/status") && !w.starts_with("PATCH streamingdeployments"));
+    let all = writes.len();
+    writes.sort();
+    writes.dedup();
+    assert_eq!(writes.len(), all, "{:?}", world.api.store().writes);
+    let lists: Vec<String> = world.api.store().requests.iter().filter(|(verb, _)| verb == "list").map(|(_, what)| what.clone()).collect();
+    assert_eq!(lists, ["pods"]);
 }

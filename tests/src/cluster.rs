@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -174,6 +175,26 @@ impl Cluster {
             }
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// What a watch tells, from this version on, for so many seconds; the version to go on from. Without a version it begins with all that there is.
+    pub fn watch(&self, path: &str, from: Option<String>, seconds: u64, mut each: impl FnMut(Value)) -> Option<String> {
+        let since = from.as_ref().map(|v| format!("&resourceVersion={v}")).unwrap_or_default();
+        let join = if path.contains('?') { '&' } else { '?' };
+        let url = format!("{}/{path}{join}watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}{since}", self.proxy);
+        let mut response = ureq::get(url).call().ok()?;
+        let mut at = from;
+        for line in BufReader::new(response.body_mut().as_reader()).lines() {
+            let Some(mut event) = line.ok().and_then(|line| serde_json::from_str::<Value>(&line).ok()) else { break };
+            if event["type"] == "ERROR" {
+                return None;
+            }
+            at = event["object"]["metadata"]["resourceVersion"].as_str().map(str::to_owned);
+            if event["type"] != "BOOKMARK" {
+                each(event["object"].take());
+            }
+        }
+        at
     }
 
     pub fn text(&self, path: &str) -> String {

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::ControllerRevision;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{DynamicObject, PostParams};
 use sluice_crds::{
     DeletionPolicy, LocalRef, Savepoint, SavepointPhase, SavepointSpec, SavepointStatus, StreamingDeployment, TRIGGER_LABEL,
 };
 
-use super::build::Owner;
+use super::build::{Kind, Owner};
+use super::children::{Child, Kinds};
 use super::decide::Action;
 use crate::context::Context;
 use crate::error::{Result, What};
@@ -24,15 +27,69 @@ use crate::runtime_api::{RuntimeError, SavepointRequest, SavepointState};
 /// # Errors
 /// What the API server refuses. A pod that does not answer is no error: it is asked again.
 pub async fn act(context: &Context, object: &StreamingDeployment, owner: &Owner, action: &Action) -> Result<()> {
+    let result = perform(context, object, owner, action).await;
+    // An answer that is an error, or does not come, does not say that nothing was done.
+    let unknown = match (&result, action) {
+        (Err(_), _) => touched(action),
+        (Ok(()), Action::Apply(child)) => pods_of(child.kind),
+        (Ok(()), Action::CreateRevision(_) | Action::CreateSavepoint { .. }) => Kinds::NONE,
+        (Ok(()), _) => touched(action),
+    };
+    context.mirror.acted(owner, unknown);
+    result
+}
+
+/// Kinds of children that an action changes.
+fn touched(action: &Action) -> Kinds {
+    match action {
+        Action::AddFinalizer | Action::RemoveFinalizer | Action::Submit { .. } | Action::Withdraw { .. } => Kinds::NONE,
+        Action::CreateRevision(_) | Action::DeleteRevision(_) => Kinds::REVISIONS,
+        Action::Apply(child) => Kinds::of(child.kind) | pods_of(child.kind),
+        Action::Delete(kind, _) => Kinds::of(*kind) | pods_of(*kind),
+        Action::DeletePod(_) => Kinds::PODS | Kinds::STATEFUL_SETS,
+        Action::CreateSavepoint { .. } | Action::DeleteSavepoint(_) | Action::TakeSavepoint { .. } | Action::EndSavepoint { .. } => {
+            Kinds::SAVEPOINTS
+        }
+    }
+}
+
+fn pods_of(kind: Kind) -> Kinds {
+    if matches!(kind, Kind::StatefulSet | Kind::Job) { Kinds::PODS } else { Kinds::NONE }
+}
+
+/// The answer to an apply is what the next look sees.
+fn applied(context: &Context, owner: &Owner, kind: Kind, object: DynamicObject) {
+    fn wrote<K: Child>(context: &Context, owner: &Owner, object: DynamicObject) {
+        match object.try_parse::<K>() {
+            Ok(object) => context.mirror.wrote(&object),
+            Err(_) => context.mirror.acted(owner, K::KIND),
+        }
+    }
+    match kind {
+        Kind::ConfigMap => wrote::<ConfigMap>(context, owner, object),
+        Kind::ServiceAccount => wrote::<ServiceAccount>(context, owner, object),
+        Kind::PersistentVolumeClaim => wrote::<PersistentVolumeClaim>(context, owner, object),
+        Kind::Service => wrote::<Service>(context, owner, object),
+        Kind::PodDisruptionBudget => wrote::<PodDisruptionBudget>(context, owner, object),
+        Kind::StatefulSet => wrote::<StatefulSet>(context, owner, object),
+        Kind::Job => wrote::<Job>(context, owner, object),
+    }
+}
+
+async fn perform(context: &Context, object: &StreamingDeployment, owner: &Owner, action: &Action) -> Result<()> {
     let ns = owner.namespace.as_str();
     match action {
         Action::AddFinalizer => apply::finalizer(context, object, names::FINALIZER, true).await,
         Action::RemoveFinalizer => apply::finalizer(context, object, names::FINALIZER, false).await,
         Action::CreateRevision(revision) => {
             let stored = revision.to_object(owner);
-            create::<ControllerRevision>(context, ns, &stored).await
+            create::<ControllerRevision>(context, owner, &stored).await
         }
-        Action::Apply(child) => apply::child(context, ns, child).await,
+        Action::Apply(child) => {
+            let object = apply::child(context, ns, child).await?;
+            applied(context, owner, child.kind, object);
+            Ok(())
+        }
         Action::Delete(kind, name) => apply::delete(context, ns, *kind, name).await,
         Action::DeleteRevision(name) => apply::delete_typed::<ControllerRevision>(context, ns, name).await,
         Action::DeletePod(name) => apply::delete_typed::<Pod>(context, ns, name).await,
@@ -48,7 +105,7 @@ pub async fn act(context: &Context, object: &StreamingDeployment, owner: &Owner,
                 backoff_limit: 3,
                 ..SavepointSpec::default()
             };
-            create::<Savepoint>(context, ns, &savepoint(owner, name, trigger, spec, *owned)).await
+            create::<Savepoint>(context, owner, &savepoint(owner, name, trigger, spec, *owned)).await
         }
         Action::TakeSavepoint { address, request } => take(context, owner, address, request).await,
         Action::EndSavepoint { name, revision, outcome } => end(context, ns, name, *revision, outcome).await,
@@ -67,21 +124,18 @@ fn heard(owner: &Owner, answer: Result<(), RuntimeError>) -> Result<()> {
 }
 
 /// Creates an object; one that is there already is the one that was to be made.
-async fn create<K>(context: &Context, namespace: &str, object: &K) -> Result<()>
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + serde::Serialize
-        + serde::de::DeserializeOwned
-        + std::fmt::Debug,
-{
+async fn create<K: Child + serde::Serialize>(context: &Context, owner: &Owner, object: &K) -> Result<()> {
     context.metrics.writes.inc();
-    let api: Api<K> = Api::namespaced(context.client.clone(), namespace);
+    let api: Api<K> = Api::namespaced(context.client.clone(), &owner.namespace);
     let params = PostParams { field_manager: Some(names::FIELD_MANAGER.into()), ..PostParams::default() };
     match api.create(&params, object).await {
-        Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => Ok(()),
-        other => other.map(drop).what(|| format!("create the {} {}", K::kind(&()), object.meta().name.as_deref().unwrap_or_default())),
+        Ok(made) => context.mirror.wrote(&made),
+        Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => context.mirror.acted(owner, K::KIND),
+        Err(error) => {
+            return Err(error).what(|| format!("create the {} {}", K::kind(&()), object.meta().name.as_deref().unwrap_or_default()));
+        }
     }
+    Ok(())
 }
 
 fn savepoint(owner: &Owner, name: &str, trigger: &str, spec: SavepointSpec, owned: bool) -> Savepoint {

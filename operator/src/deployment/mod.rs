@@ -2,10 +2,12 @@
 
 mod act;
 pub mod build;
+pub mod children;
 pub mod decide;
+pub mod denied;
 pub mod duration;
 mod finalize;
-pub mod kept;
+pub mod mirror;
 pub mod observe;
 pub mod place;
 pub mod refusal;
@@ -40,7 +42,8 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
         context.reads_config_map(namespace, name, None);
         context.uses_cluster(namespace, name, None);
         context.refused(namespace, name, None);
-        context.kept.remove(namespace, name);
+        context.mirror.forget(namespace, name);
+        context.denied.forget(namespace, name);
         return Ok(Next::await_change());
     };
     if object.annotations().get(names::RECONCILE_ANNOTATION).is_some_and(|v| v == "paused") && object.metadata.deletion_timestamp.is_none()
@@ -63,16 +66,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     });
     let image = cluster.as_ref().and_then(|c| c.image.clone());
     let old = object.status.clone().unwrap_or_default();
-    let (known, mark) = context.kept.get(&owner, context.now());
-    let known = match known {
-        Some(known) => observe::again(context, known, &old).await,
-        None => None,
-    };
-    let observed = match known {
-        Some(observed) => Ok(observed),
-        None => observe::observe(context, &owner, &old, cluster).await,
-    };
-    let mut observed = match observed {
+    let mut observed = match observe::observe(context, &owner, &old, cluster).await {
         Ok(observed) => observed,
         Err(error) => {
             show(context, &object, &old, &old, &error).await;
@@ -104,16 +98,6 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     let soon = written.is_some() || !decision.actions.is_empty();
     if written.is_some() {
         object.metadata.resource_version = written;
-    }
-    if !decision.actions.is_empty() {
-        context.kept.changed(namespace, name);
-    } else if observed.session.is_none()
-        && object.metadata.deletion_timestamp.is_none()
-        && decision.status.operation.is_none()
-        && (observed.job_answers() || decision.status.halted.is_some())
-    {
-        // What a session cluster runs depends on its other jobs, too.
-        context.kept.keep(&owner, mark, &observed, context.now());
     }
     // Before the actions: if one fails the next decision begins at the status that is written, and would not tell this again.
     events::publish(context, &object.object_ref(&()), &decision.events).await;

@@ -9,8 +9,9 @@ use super::observe::{Failure, PodView};
 use crate::names;
 use crate::runtime_api::RuntimeState;
 
-/// The checkpoint in the status is refreshed this often, so that a running job costs one write a minute.
-const REFRESH: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+/// The checkpoint in the status is refreshed this often: a write that tells nobody anything but that time has passed. How it is now the job says
+/// (`kubectl sluice status`), and `CheckpointHealthy` if it is late.
+const REFRESH: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 
 /// Sets a condition; its transition time changes only if its status does.
 pub fn set(conditions: &mut Vec<Condition>, kind: &str, holds: bool, reason: &str, message: &str, generation: i64, now: Timestamp) {

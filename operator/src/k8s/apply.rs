@@ -33,14 +33,14 @@ fn api(context: &Context, namespace: &str, kind: Kind) -> Api<DynamicObject> {
     Api::namespaced_with(context.client.clone(), namespace, &resource(kind))
 }
 
-/// Server-side apply of a child.
+/// Server-side apply of a child; the child as it is then.
 ///
 /// # Errors
 /// What the API server refuses.
-pub async fn child(context: &Context, namespace: &str, child: &Child) -> Result<()> {
+pub async fn child(context: &Context, namespace: &str, child: &Child) -> Result<DynamicObject> {
     context.metrics.writes.inc();
     let result = api(context, namespace, child.kind).patch(&child.name, &params(), &Patch::Apply(&child.object)).await;
-    result.map(drop).what(|| format!("apply the {:?} {}", child.kind, child.name))
+    result.what(|| format!("apply the {:?} {}", child.kind, child.name))
 }
 
 /// Deletes a child and what it owns. It is no error if there is none.

@@ -23,9 +23,21 @@ pub async fn list<K>(context: &Context, namespace: &str, selector: &str) -> Resu
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
 {
+    versioned(context, namespace, selector).await.map(|(objects, _)| objects)
+}
+
+/// The same, with the version of the list.
+///
+/// # Errors
+/// If the API server does not answer.
+pub async fn versioned<K>(context: &Context, namespace: &str, selector: &str) -> Result<(Vec<K>, Option<String>)>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+{
     let api: Api<K> = Api::namespaced(context.client.clone(), namespace);
     let found = api.list(&ListParams::default().labels(selector)).await;
-    Ok(found.what(|| format!("list {}", K::plural(&())))?.items)
+    let list = found.what(|| format!("list {}", K::plural(&())))?;
+    Ok((list.items, list.metadata.resource_version))
 }
 
 /// Takes note of those that stay.

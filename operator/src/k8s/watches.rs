@@ -6,21 +6,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::utils::Backoff;
-use kube::runtime::watcher;
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use sluice_crds::{Savepoint, SessionCluster, StreamingDeployment};
 
 use crate::context::Context;
+use crate::deployment::children::{Child, Kinds};
+use crate::deployment::mirror::Mirror;
 use crate::error::{Error, Result};
 use crate::metrics::Kind;
 use crate::names;
@@ -44,7 +48,7 @@ impl Scope {
     }
 }
 
-/// Only metadata is kept: reconciles read what they need, fresh. An object that this version does not understand does not stop the watch.
+/// Objects of our own kinds are watched by their metadata, so that one that this version does not understand does not stop the watch.
 type Meta<K> = PartialObjectMeta<K>;
 
 type Reconcile = for<'a> fn(&'a Context, &'a str, &'a str) -> Pin<Box<dyn Future<Output = Result<Action>> + Send + 'a>>;
@@ -83,6 +87,18 @@ impl Backoff for Pause {
     fn reset(&mut self) {}
 }
 
+/// An operator that begins does not list ten kinds for each deployment while its watches are told of all of them anyway.
+async fn looked_at(context: &Context, namespace: &str, name: &str) -> Result<Action> {
+    let begun = Instant::now();
+    while !context.mirror.is_complete() && begun.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    crate::deployment::reconcile(context, namespace, name).await
+}
+
+/// A watch that cannot begin (a right that is missing) holds nothing up for longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 async fn drive<K>(controller: Controller<Meta<K>>, context: Arc<Context>, reconcile: Reconcile)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
@@ -115,20 +131,27 @@ fn cluster_of<K: ResourceExt>(object: K) -> Option<ObjectRef<Meta<SessionCluster
     Some(ObjectRef::new(name).within(&object.namespace()?))
 }
 
-/// What is told of a child is told to [`crate::deployment::kept`], too.
-fn marked<K, I, F>(context: &Arc<Context>, map: F) -> impl Fn(K) -> Vec<ObjectRef<Meta<StreamingDeployment>>> + use<K, I, F>
+/// A watch of children whose events [`crate::deployment::mirror`] is told, too.
+fn mirrored<K, E>(
+    context: &Arc<Context>,
+    scope: &Scope,
+    told: fn(&Mirror, &Event<E>),
+) -> impl Stream<Item = Result<E, watcher::Error>> + use<K, E>
 where
-    F: Fn(K) -> I,
-    I: IntoIterator<Item = ObjectRef<Meta<StreamingDeployment>>>,
+    K: Child,
+    E: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let context = context.clone();
-    move |object| {
-        let refs: Vec<_> = map(object).into_iter().collect();
-        for deployment in &refs {
-            context.kept.changed(deployment.namespace.as_deref().unwrap_or_default(), &deployment.name);
-        }
-        refs
-    }
+    let selected = if K::KIND == Kinds::SAVEPOINTS { watcher::Config::default() } else { children() };
+    watcher(scope.api::<E>(context.client.clone()), selected).inspect_ok(move |event| told(&context.mirror, event)).touched_objects()
+}
+
+/// The same of metadata, which is all that is needed of these kinds.
+fn plain<K>(context: &Arc<Context>, scope: &Scope) -> impl Stream<Item = Result<Meta<K>, watcher::Error>> + use<K>
+where
+    K: Child<Seen = ()>,
+{
+    mirrored::<K, Meta<K>>(context, scope, Mirror::told_plain)
 }
 
 /// Runs all controllers until they are dropped.
@@ -162,26 +185,25 @@ pub async fn run(context: Arc<Context>, scope: &Scope) {
         Some(ObjectRef::<Meta<SessionCluster>>::new(&cluster).within(&namespace))
     };
     let deployments = Controller::new(scope.api::<Meta<StreamingDeployment>>(client()), watcher::Config::default())
-        .watches(scope.api::<Meta<StatefulSet>>(client()), children(), marked(&context, deployment_of))
-        .watches(scope.api::<Pod>(client()), children(), marked(&context, of_pod))
+        .watches_stream(mirrored::<StatefulSet, StatefulSet>(&context, scope, Mirror::told), deployment_of)
+        .watches_stream(mirrored::<Pod, Pod>(&context, scope, Mirror::told), of_pod)
         .watches(scope.api::<Meta<SessionCluster>>(client()), watcher::Config::default(), of_cluster)
-        .watches(scope.api::<Job>(client()), children(), marked(&context, deployment_of))
-        .watches(scope.api::<Meta<ControllerRevision>>(client()), children(), marked(&context, deployment_of))
-        .watches(scope.api::<Meta<ConfigMap>>(client()), children(), marked(&context, deployment_of))
-        .watches(scope.api::<Meta<Service>>(client()), children(), marked(&context, deployment_of))
-        .watches(scope.api::<Meta<ServiceAccount>>(client()), children(), marked(&context, deployment_of))
-        .watches(scope.api::<Meta<PersistentVolumeClaim>>(client()), children(), marked(&context, deployment_of))
-        .watches(scope.api::<Meta<PodDisruptionBudget>>(client()), children(), marked(&context, deployment_of))
-        .watches(scope.api::<Meta<Savepoint>>(client()), watcher::Config::default(), marked(&context, deployment_of))
+        .watches_stream(mirrored::<Job, Job>(&context, scope, Mirror::told), deployment_of)
+        .watches_stream(mirrored::<ControllerRevision, ControllerRevision>(&context, scope, Mirror::told), deployment_of)
+        .watches_stream(plain::<ConfigMap>(&context, scope), deployment_of)
+        .watches_stream(plain::<Service>(&context, scope), deployment_of)
+        .watches_stream(plain::<ServiceAccount>(&context, scope), deployment_of)
+        .watches_stream(plain::<PersistentVolumeClaim>(&context, scope), deployment_of)
+        .watches_stream(plain::<PodDisruptionBudget>(&context, scope), deployment_of)
+        .watches_stream(mirrored::<Savepoint, Meta<Savepoint>>(&context, scope, Mirror::told_of), deployment_of)
         .watches(scope.api::<Meta<ConfigMap>>(client()), watcher::Config::default(), readers);
     let savepoints = Controller::new(scope.api::<Meta<Savepoint>>(client()), watcher::Config::default());
     let clusters = Controller::new(scope.api::<Meta<SessionCluster>>(client()), watcher::Config::default())
         .watches(scope.api::<Meta<StatefulSet>>(client()), children(), cluster_of)
         .watches(scope.api::<Pod>(client()), children(), cluster_of)
         .watches(scope.api::<Meta<StreamingDeployment>>(client()), watcher::Config::default(), used_by);
-    context.kept.enable();
     tokio::join!(
-        drive(deployments, context.clone(), |c, ns, n| Box::pin(crate::deployment::reconcile(c, ns, n))),
+        drive(deployments, context.clone(), |c, ns, n| Box::pin(looked_at(c, ns, n))),
         drive(savepoints, context.clone(), |c, ns, n| Box::pin(crate::savepoint::reconcile(c, ns, n))),
         drive(clusters, context.clone(), |c, ns, n| Box::pin(crate::session::reconcile(c, ns, n))),
     );

@@ -96,7 +96,7 @@ async fn finalize(context: &Context, object: &Savepoint) -> Result<Next> {
     let mut note = match files::decide(&input) {
         files::Step::Wait => return Ok(Next::requeue(Duration::from_secs(2))),
         files::Step::Make(job) => match apply::child(context, &namespace, &job).await {
-            Ok(()) => return Ok(Next::requeue(Duration::from_secs(1))),
+            Ok(_) => return Ok(Next::requeue(Duration::from_secs(1))),
             // What goes with its namespace goes with its volumes.
             Err(error) if error.reason() == NAMESPACE_ENDS => None,
             Err(error) => return Err(error),

@@ -76,7 +76,7 @@ async fn act(context: &Context, object: &SessionCluster, namespace: &str, action
     match action {
         Action::AddFinalizer => apply::finalizer(context, object, names::FINALIZER, true).await,
         Action::RemoveFinalizer => apply::finalizer(context, object, names::FINALIZER, false).await,
-        Action::Apply(child) => apply::child(context, namespace, child).await,
+        Action::Apply(child) => apply::child(context, namespace, child).await.map(drop),
         Action::Delete(kind, name) => apply::delete(context, namespace, *kind, name).await,
         Action::DeletePod(name) => apply::delete_typed::<k8s_openapi::api::core::v1::Pod>(context, namespace, name).await,
         Action::DeleteDeployment(name) => apply::delete_typed::<StreamingDeployment>(context, namespace, name).await,

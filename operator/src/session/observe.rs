@@ -10,7 +10,7 @@ use sluice_crds::StreamingDeployment;
 use super::workers::{Worker, workers};
 use crate::context::Context;
 use crate::deployment::build::{Kind, Owner};
-use crate::deployment::observe::refusal;
+use crate::deployment::denied::refusal;
 use crate::error::{Result, What};
 use crate::k8s::children::{Applied, list, note};
 use crate::names;

@@ -13,12 +13,20 @@ use serde_json::{Value, json};
 /// Plural, namespace, name.
 pub type Key = (String, String, String);
 
+#[derive(Clone, Debug)]
+pub enum Change {
+    Is(Value),
+    Gone(Value),
+}
+
 #[derive(Default)]
 pub struct Store {
     pub objects: BTreeMap<Key, Value>,
     /// What was applied last, for removing what is not applied any more.
     applied: BTreeMap<Key, Value>,
     pub version: u64,
+    /// All that has happened to objects, by plural.
+    pub log: Vec<(String, Change)>,
     pub now: Timestamp,
     /// Writes that changed something or tried to, as `PATCH services/x`.
     pub writes: Vec<String>,
@@ -101,6 +109,7 @@ impl Store {
             self.remove(key);
         } else {
             self.objects.insert(key.clone(), object.clone());
+            self.log.push((key.0.clone(), Change::Is(object.clone())));
         }
         object
     }
@@ -132,8 +141,10 @@ impl Store {
     /// Removes an object and what it owns.
     pub fn remove(&mut self, key: &Key) {
         self.applied.remove(key);
-        let Some(object) = self.objects.remove(key) else { return };
+        let Some(mut object) = self.objects.remove(key) else { return };
         self.version += 1;
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        self.log.push((key.0.clone(), Change::Gone(object.clone())));
         let uid = object["metadata"]["uid"].clone();
         let owned: Vec<Key> = (self.objects.iter())
             .filter(|(_, o)| o["metadata"]["ownerReferences"].as_array().is_some_and(|r| r.iter().any(|r| r["uid"] == uid)))

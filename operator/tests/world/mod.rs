@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod api;
+mod watches;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,8 +13,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sluice_crds::{Phase, Savepoint, StreamingDeployment, StreamingDeploymentStatus};
 use sluice_operator::context::Context;
+use sluice_operator::deployment::build::Owner;
 use sluice_operator::runtime_api::RuntimeState;
 use sluice_operator::runtime_api::fake::FakeRuntime;
+use watches::Watches;
 
 pub const NS: &str = "flink";
 
@@ -23,8 +26,9 @@ pub struct World {
     clock: Arc<AtomicI64>,
     pub context: Arc<Context>,
     next_ip: Mutex<u32>,
-    /// The newest version when the last reconcile ended: watches tell what is newer.
-    told: Mutex<u64>,
+    watches: Mutex<Watches>,
+    /// So many turns later watches tell what has happened.
+    pub late: usize,
     /// Every start of a job: revision and arguments.
     pub starts: Mutex<Vec<(String, String)>>,
     /// Folders of savepoints that were deleted.
@@ -46,7 +50,8 @@ impl World {
             clock,
             context,
             next_ip: Mutex::new(1),
-            told: Mutex::default(),
+            watches: Mutex::default(),
+            late: 0,
             starts: Mutex::default(),
             deleted: Mutex::default(),
         };
@@ -57,7 +62,6 @@ impl World {
     fn operator(api: &FakeApi, runtime: &Arc<FakeRuntime>, clock: &Arc<AtomicI64>) -> Arc<Context> {
         let mut context = Context::new(api.client(), "sluice:default", runtime.clone());
         let clock = clock.clone();
-        context.kept.enable();
         context.clock = Box::new(move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap());
         Arc::new(context)
     }
@@ -65,6 +69,7 @@ impl World {
     /// A new operator process; the one before is gone.
     pub fn restart_operator(&mut self) {
         self.api.store().dies_after = None;
+        *self.watches.lock().unwrap() = Watches::default();
         self.context = Self::operator(&self.api, &self.runtime, &self.clock);
     }
 
@@ -93,6 +98,11 @@ impl World {
     pub fn deployment(&self, name: &str) -> Option<StreamingDeployment> {
         let object = self.api.store().objects.get(&key("streamingdeployments", name)).cloned();
         object.map(|o| serde_json::from_value(o).unwrap())
+    }
+
+    pub fn owner(&self, name: &str) -> Owner {
+        let uid = self.deployment(name).and_then(|d| d.metadata.uid).unwrap_or_default();
+        Owner { name: name.into(), namespace: NS.into(), uid }
     }
 
     pub fn status(&self, name: &str) -> StreamingDeploymentStatus {
@@ -133,11 +143,8 @@ impl World {
 
     /// One reconcile of everything, then what the cluster does, then a second passes.
     pub async fn turn(&self, name: &str) -> Result<(), String> {
-        if self.api.store().version != *self.told.lock().unwrap() {
-            self.context.kept.changed(NS, name);
-        }
+        self.watches.lock().unwrap().tell(&self.context.mirror, &self.api.store(), self.late);
         let result = sluice_operator::deployment::reconcile(&self.context, NS, name).await.map(drop).map_err(|e| e.text());
-        *self.told.lock().unwrap() = self.api.store().version;
         for savepoint in self.names("savepoints") {
             sluice_operator::savepoint::reconcile(&self.context, NS, &savepoint).await.map_err(|e| e.text())?;
         }
@@ -274,7 +281,13 @@ impl World {
         if self.sql(set, objects).contains("QUOTA") {
             let message = format!("create Pod {pod} in StatefulSet {set} failed error: pods \"{pod}\" is forbidden: exceeded quota: q");
             let event = json!({"reason": "FailedCreate", "message": message, "involvedObject": {"name": set}, "lastTimestamp": self.now()});
-            self.api.store().put(&key("events", set), event);
+            let mut store = self.api.store();
+            store.put(&key("events", set), event);
+            if object["status"].is_null() {
+                let mut tried = object.clone();
+                tried["status"] = json!({"replicas": 0, "observedGeneration": object["metadata"]["generation"]});
+                store.put(&key("statefulsets", set), tried);
+            }
             return;
         }
         let ip = self.next_ip();

@@ -112,8 +112,9 @@ pub struct Decision {
 const IDLE: SignedDuration = SignedDuration::from_secs(30);
 /// The same of a job that no pod of its own tells of.
 const IDLE_IN_SESSION: SignedDuration = SignedDuration::from_secs(5);
-/// Something is under way that no watch tells: the job's own state.
+/// Something is under way that no watch tells: the job's own state. What has taken long already is looked at less often.
 const BUSY: SignedDuration = SignedDuration::from_millis(500);
+const LEAST_BUSY: SignedDuration = SignedDuration::from_secs(5);
 
 /// Decides.
 pub fn decide(input: &Input) -> Decision {
@@ -166,6 +167,10 @@ impl<'a> Plan<'a> {
 
     pub fn busy(&mut self) {
         self.requeue = BUSY;
+    }
+
+    fn busy_with(&mut self, operation: &Operation) {
+        self.requeue = (self.step_time(operation) / 10).clamp(BUSY, LEAST_BUSY);
     }
 
     pub fn event(&mut self, warning: bool, reason: &str, text: impl Into<String>) {
@@ -229,7 +234,7 @@ impl<'a> Plan<'a> {
             let before = self.status.operation.clone();
             self.step(&operation);
             if self.status.operation == before {
-                self.busy();
+                self.busy_with(&operation);
                 return;
             }
         }

@@ -505,12 +505,12 @@ fn a_late_answer_is_no_other_state_as_long_as_the_probe_succeeds() {
 }
 
 #[test]
-fn the_last_checkpoint_is_refreshed_once_a_minute() {
+fn the_last_checkpoint_is_refreshed_every_ten_minutes() {
     let scene = |id: i64, seconds: i64| {
         let old = sluice_crds::LastCheckpoint { id, completed_at: ago(seconds), path: None };
         Scene::new().with(|s| s.status.last_checkpoint = Some(old)).decide().status.last_checkpoint.unwrap().id
     };
-    assert_eq!((scene(3, 59), scene(3, 60)), (3, 5));
+    assert_eq!((scene(3, 599), scene(3, 600)), (3, 5));
 }
 
 #[test]

@@ -26,6 +26,14 @@ fn pod(component: &str, status: serde_json::Value) -> Pod {
     .unwrap()
 }
 
+fn preflight_of(job: &Job, pods: &[Pod]) -> Preflight {
+    let mut children = Children::default();
+    for (n, pod) in pods.iter().enumerate() {
+        Pod::part(&mut children).put(&n.to_string(), super::super::children::Item { version: 1, hash: None, seen: pod.seen() });
+    }
+    preflight(&job.seen().unwrap(), &children).unwrap()
+}
+
 #[test]
 fn pods_in_short() {
     let view = pod_view(&pod(
@@ -74,7 +82,7 @@ fn preflights_say_why_they_failed() {
         (failed(), vec![pod("preflight", waiting.clone())], Some("ImagePullFailed"), "not found"),
         (failed(), vec![pod("job", ended(2))], Some("PreflightFailed"), "too long; a Secret"),
     ] {
-        let found = preflight(&job, &pods).unwrap();
+        let found = preflight_of(&job, &pods);
         assert_eq!(found.revision, 2);
         match (found.outcome, reason) {
             (None, None) | (Some(Ok(None)), Some("")) => {}
@@ -99,10 +107,10 @@ fn what_keeps_a_preflight_from_starting() {
     ] {
         let status = json!({"containerStatuses": [{"name": "sluice", "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"waiting": {"reason": why, "message": "text"}}}]});
-        let found = preflight(&job, &[pod("preflight", status)]).unwrap();
+        let found = preflight_of(&job, &[pod("preflight", status)]);
         assert_eq!(found.outcome, None);
         assert_eq!(found.waits.map(|w| w.reason).as_deref(), reason, "{why}");
     }
-    assert_eq!(refused_reason("pods \"a\" is forbidden: exceeded quota: q"), "QuotaExceeded");
-    assert_eq!(refused_reason("violates PodSecurity \"restricted:latest\""), "PodForbidden");
+    assert_eq!(denied::reason("pods \"a\" is forbidden: exceeded quota: q"), "QuotaExceeded");
+    assert_eq!(denied::reason("violates PodSecurity \"restricted:latest\""), "PodForbidden");
 }
