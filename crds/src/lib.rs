@@ -3,6 +3,7 @@
 mod common;
 pub mod convert;
 mod deployment;
+mod runtime;
 mod savepoint;
 mod session;
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 pub use common::*;
 pub use deployment::*;
+pub use runtime::*;
 pub use savepoint::*;
 pub use session::*;
 

@@ -139,11 +139,26 @@ impl Cluster {
         Error::usage(text)
     }
 
-    /// Pods of a deployment's current revision, the newest first.
+    /// Where the job of a deployment runs.
     ///
     /// # Errors
     /// If the API server refuses or does not answer.
-    pub async fn pods(&self, deployment: &StreamingDeployment) -> Result<Vec<Pod>> {
+    pub async fn place(&self, deployment: &StreamingDeployment) -> Result<Place> {
+        if deployment.spec.session_cluster_ref.is_none() {
+            return Ok(Place { pods: self.pods(deployment).await?, in_session: None });
+        }
+        let pods = match deployment.status.as_ref().and_then(|s| s.worker.as_ref()) {
+            Some(worker) => {
+                let found = self.api::<Pod>().get_opt(worker).await;
+                found.map_err(|e| Error::kube(&format!("read the pod {worker}"), &e))?.into_iter().collect()
+            }
+            None => vec![],
+        };
+        Ok(Place { pods, in_session: Some(deployment.name_any()) })
+    }
+
+    /// Pods of a deployment's current revision, the newest first.
+    async fn pods(&self, deployment: &StreamingDeployment) -> Result<Vec<Pod>> {
         let current = deployment.status.as_ref().and_then(|s| s.revision).unwrap_or_default().current;
         let selector = names::job_pods(&deployment.name_any(), Some(current));
         let mut pods: Vec<Pod> = self.list(&ListParams::default().labels(&selector)).await?;
@@ -167,8 +182,37 @@ impl Cluster {
     }
 }
 
-/// A pod whose container runs and that is not going away.
-pub fn running(pods: &[Pod]) -> Option<&Pod> {
+/// The pods that run a job, the newest first; in a session it is one, which runs others, too.
+#[derive(Default)]
+pub struct Place {
+    pub pods: Vec<Pod>,
+    /// The job's name in a session.
+    pub in_session: Option<String>,
+}
+
+impl Place {
+    /// A pod that runs and is not going away.
+    pub fn running(&self) -> Option<&Pod> {
+        running(&self.pods)
+    }
+
+    /// Where a pod says how the job is.
+    pub fn job(&self) -> String {
+        self.in_session.as_ref().map_or_else(|| "/api/v1/job".to_owned(), |name| format!("/api/v1/jobs/{name}"))
+    }
+
+    /// Where it says what state the job has.
+    pub fn state(&self) -> String {
+        self.in_session.as_ref().map_or_else(|| "/api/v1/state".to_owned(), |name| format!("/api/v1/jobs/{name}/state"))
+    }
+
+    /// Whether a line of a pod's metrics is the job's.
+    pub fn has(&self, metric: &str) -> bool {
+        self.in_session.as_ref().is_none_or(|name| metric.contains(&format!("{{job_name=\"{name}\"")))
+    }
+}
+
+fn running(pods: &[Pod]) -> Option<&Pod> {
     pods.iter().filter(|p| p.metadata.deletion_timestamp.is_none()).find(|p| {
         let containers = p.status.as_ref().and_then(|s| s.container_statuses.as_ref());
         containers.into_iter().flatten().any(|c| c.name == names::CONTAINER && c.state.as_ref().is_some_and(|s| s.running.is_some()))
@@ -178,6 +222,15 @@ pub fn running(pods: &[Pod]) -> Option<&Pod> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn jobs_of_a_session_share_its_pod() {
+        let (own, shared) = (Place::default(), Place { in_session: Some("a".into()), ..Place::default() });
+        assert_eq!((own.job(), own.state()), ("/api/v1/job".into(), "/api/v1/state".into()));
+        assert_eq!((shared.job(), shared.state()), ("/api/v1/jobs/a".into(), "/api/v1/jobs/a/state".into()));
+        let line = |job: &str| format!("lag{{job_name=\"{job}\",split=\"x\"}} 1");
+        assert!(own.has("lag 1") && shared.has(&line("a")) && !shared.has(&line("ab")) && !shared.has("slots 3"));
+    }
 
     #[test]
     fn names_that_are_meant() {

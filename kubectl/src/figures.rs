@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Place};
 use crate::error::{Error, Result};
 
 /// Figures of a job at one time; counts are of its process.
@@ -35,13 +35,13 @@ impl Figures {
     ///
     /// # Errors
     /// If it does not answer, or not what it should.
-    pub async fn of(cluster: &Cluster, pod: &str) -> Result<Self> {
-        let ask = async || -> Result<Self> { Self::parse(&cluster.ask(pod, "/api/v1/job").await?).map_err(Error::failed) };
+    pub async fn of(cluster: &Cluster, pod: &str, place: &Place) -> Result<Self> {
+        let ask = async || -> Result<Self> { Self::parse(&cluster.ask(pod, &place.job()).await?).map_err(Error::failed) };
         let (begun, first) = (std::time::Instant::now(), ask().await?);
         tokio::time::sleep(BETWEEN).await;
         let mut figures = ask().await?;
         figures.rates = rates(&first, &figures, begun.elapsed().as_secs_f64());
-        figures.lag = lag(&cluster.ask(pod, "/metrics").await?);
+        figures.lag = lag(&cluster.ask(pod, "/metrics").await?, place);
         Ok(figures)
     }
 
@@ -95,8 +95,8 @@ fn rates(first: &Figures, second: &Figures, seconds: f64) -> Option<(f64, f64)> 
 }
 
 /// The sum of `sluice_source_lag_records`, and of how many splits; None if there is none.
-fn lag(metrics: &str) -> Option<(u64, usize)> {
-    let lines = metrics.lines().filter(|l| l.starts_with("sluice_source_lag_records{"));
+fn lag(metrics: &str, place: &Place) -> Option<(u64, usize)> {
+    let lines = metrics.lines().filter(|l| l.starts_with("sluice_source_lag_records{") && place.has(l));
     let values: Vec<u64> = lines.filter_map(|l| l.rsplit(' ').next()?.parse().ok()).collect();
     (!values.is_empty()).then(|| (values.iter().sum(), values.len()))
 }
@@ -124,7 +124,10 @@ mod tests {
     fn lag_of_all_splits() {
         let metrics = "# TYPE sluice_source_lag_records gauge\nsluice_source_lag_records{split=\"a-0\"} 12\nsluice_source_lag_records{split=\"a-1\"} 30\n\
                        sluice_source_idle{split=\"a-1\"} 0\n";
-        assert_eq!(lag(metrics), Some((42, 2)));
-        assert_eq!(lag("sluice_rows_in_total 5\n"), None);
+        assert_eq!(lag(metrics, &Place::default()), Some((42, 2)));
+        assert_eq!(lag("sluice_rows_in_total 5\n", &Place::default()), None);
+        let shared = Place { in_session: Some("x".into()), ..Place::default() };
+        let metrics = "sluice_source_lag_records{job_name=\"x\",split=\"a\"} 1\nsluice_source_lag_records{job_name=\"y\",split=\"a\"} 2\n";
+        assert_eq!(lag(metrics, &shared), Some((1, 1)));
     }
 }

@@ -1,5 +1,7 @@
 //! `kubectl sluice logs NAME`: of the current revision's pods, readable.
 
+mod session;
+
 use std::io::Write;
 use std::time::Duration;
 
@@ -8,9 +10,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::LogParams;
 use serde_json::Value;
+use sluice_crds::StreamingDeployment;
 use sluice_operator::names;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Place};
 use crate::error::{Error, Result, innermost};
 
 #[derive(clap::Args)]
@@ -19,7 +22,8 @@ use crate::error::{Error, Result, innermost};
   kubectl sluice logs standalone-etl-anomaly -f --tail 20
   kubectl sluice logs standalone-etl-anomaly --previous --raw | jq .fields.message
 
-With -f it goes on with the next pod when the job restarts or is upgraded. Needs: get streamingdeployments; list pods; get pods/log.")]
+With -f it goes on with the next pod when the job restarts or is upgraded. On a SessionCluster only the job's own lines are shown, from its submission
+on; --previous is the process before its last restart. Needs: get streamingdeployments; list pods (get, on a SessionCluster); get pods/log.")]
 pub struct Args {
     /// The StreamingDeployment.
     name: String,
@@ -46,7 +50,10 @@ pub async fn run(cluster: &Cluster, args: &Args) -> Result<()> {
     let mut seen: Vec<Run> = vec![];
     loop {
         let deployment = cluster.deployment(&args.name).await?;
-        let pods = cluster.pods(&deployment).await?;
+        let Place { pods, in_session } = cluster.place(&deployment).await?;
+        if let Some(job) = in_session {
+            return session::run(cluster, args, &job).await;
+        }
         let next = pods.iter().rev().find(|pod| !seen.contains(&which(pod)) && has_begun(pod));
         match next {
             Some(pod) => {
@@ -55,17 +62,19 @@ pub async fn run(cluster: &Cluster, args: &Args) -> Result<()> {
                 show(cluster, args, pod, first).await?;
             }
             None if seen.is_empty() && !args.follow => {
-                let phase =
-                    deployment.status.and_then(|s| s.phase).map_or_else(|| "not looked at by an operator".into(), |p| format!("{p:?}"));
-                return Err(Error::failed(format!(
-                    "{} has no pod that has begun; it is {phase}: see kubectl sluice status {0}",
-                    args.name
-                )));
+                return Err(no_pod(&deployment));
             }
             None if !args.follow => return Ok(()),
             None => tokio::time::sleep(Duration::from_millis(500)).await,
         }
     }
+}
+
+fn no_pod(deployment: &StreamingDeployment) -> Error {
+    let phase = deployment.status.as_ref().and_then(|s| s.phase);
+    let phase = phase.map_or_else(|| "not looked at by an operator".into(), |p| format!("{p:?}"));
+    let name = deployment.name_any();
+    Error::failed(format!("{name} has no pod that has begun; it is {phase}: see kubectl sluice status {name}"))
 }
 
 fn status(pod: &Pod) -> Option<&k8s_openapi::api::core::v1::ContainerStatus> {
@@ -103,16 +112,20 @@ async fn show(cluster: &Cluster, args: &Args, pod: &Pod, first: bool) -> Result<
         match lines.try_next().await {
             Ok(Some(line)) => {
                 let line = if args.raw { line } else { readable(&line) };
-                // Nobody reads it any more: `| head`.
-                if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
-                    std::process::exit(0);
-                }
+                print(&mut stdout, &line);
             }
             Ok(None) => return Ok(()),
             // A pod that goes away may break the stream off.
             Err(_) if args.follow => return Ok(()),
             Err(error) => return Err(Error::failed(format!("the log of {name} broke off: {}", innermost(&error)))),
         }
+    }
+}
+
+fn print(out: &mut impl Write, line: &str) {
+    // Nobody reads it any more: `| head`.
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sluice_crds::{SqlSource, StreamingDeployment};
 use tempfile::TempDir;
 
-use crate::cluster::{Cluster, Flags, running, similar};
+use crate::cluster::{Cluster, Flags, similar};
 use crate::error::{Error, Result};
 
 #[derive(clap::Args)]
@@ -151,9 +151,9 @@ pub async fn check(cluster: &Cluster, args: &CheckArgs) -> Result<ExitCode> {
 
 /// A folder that looks like a savepoint without rows: what the job that runs says of its state. Else its last savepoint, if that can be read here.
 async fn state(cluster: &Cluster, deployment: &StreamingDeployment, folder: &Path) -> Result<PathBuf> {
-    let pods = cluster.pods(deployment).await?;
-    if let Some(pod) = running(&pods) {
-        let manifest = cluster.ask(&pod.name_any(), "/api/v1/state").await?;
+    let place = cluster.place(deployment).await?;
+    if let Some(pod) = place.running() {
+        let manifest = cluster.ask(&pod.name_any(), &place.state()).await?;
         let folder = folder.join("state");
         let written = std::fs::create_dir(&folder).and_then(|()| std::fs::write(folder.join("manifest.json"), manifest));
         return written.map(|()| folder).map_err(|e| Error::failed(format!("cannot write a temporary file: {e}")));

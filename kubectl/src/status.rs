@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sluice_crds::{Savepoint, SavepointPhase, StreamingDeployment, TRIGGER_LABEL};
 
 use crate::Output;
-use crate::cluster::{Cluster, running};
+use crate::cluster::{Cluster, Place};
 use crate::error::{Error, Result};
 use crate::figures::Figures;
 use crate::text::{ago, bytes, count, duration, table};
@@ -73,19 +73,19 @@ async fn gather(cluster: &Cluster, name: &str) -> Result<View> {
             missing.push(error.message);
         }
     };
-    let mut pods = vec![];
-    see(cluster.pods(&deployment).await.map(|found| pods = found));
-    let job = match running(&pods) {
+    let mut place = Place::default();
+    see(cluster.place(&deployment).await.map(|found| place = found));
+    let job = match place.running() {
         Some(pod) => {
             let pod = pod.name_any();
-            let figures = Figures::of(cluster, &pod).await.map_err(|e| e.message);
+            let figures = Figures::of(cluster, &pod, &place).await.map_err(|e| e.message);
             Some((pod, figures))
         }
         None => None,
     };
-    let no_pod = match (&deployment.spec.session_cluster_ref, pods.first()) {
-        (Some(session), _) => format!("runs on the SessionCluster {}", session.name),
-        (None, Some(pod)) => format!("the pod {} does not run", pod.name_any()),
+    let no_pod = match (&deployment.spec.session_cluster_ref, place.pods.first()) {
+        (Some(session), None) => format!("on no pod of the SessionCluster {}", session.name),
+        (_, Some(pod)) => format!("the pod {} does not run", pod.name_any()),
         (None, None) => "no pod".into(),
     };
     let mut savepoints: Vec<Savepoint> = vec![];
@@ -213,6 +213,10 @@ fn condition(c: &Condition, now: Timestamp) -> Vec<String> {
 
 fn job(view: &View) -> String {
     let Some((pod, figures)) = &view.job else { return format!("\nJob: {}\n", view.no_pod) };
+    let pod = match &view.deployment.spec.session_cluster_ref {
+        Some(session) => format!("{pod} of the SessionCluster {}", session.name),
+        None => pod.clone(),
+    };
     let figures = match figures {
         Ok(figures) => figures,
         Err(error) => return format!("\nJob in the pod {pod}\n  {error}\n"),

@@ -135,12 +135,35 @@ impl Cluster {
         self.kubectl_with(args, "")
     }
 
-    fn kubectl_with(&self, args: &[&str], input: &str) -> Output {
+    /// What `kubectl` prints while `meanwhile` runs; then it is ended.
+    pub fn kubectl_during(&self, args: &[&str], meanwhile: impl FnOnce()) -> (String, String) {
+        let file = |name: &str| self.dir.path().join(format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let (out, err) = (file("stdout"), file("stderr"));
+        let mut command = self.kubectl_command(args);
+        command.stdin(Stdio::null()).stdout(std::fs::File::create(&out).unwrap()).stderr(std::fs::File::create(&err).unwrap());
+        // It replaces itself by the plugin: the process is this one.
+        let mut child = command.spawn().unwrap();
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(meanwhile));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if let Err(panic) = ended {
+            std::panic::resume_unwind(panic);
+        }
+        (std::fs::read_to_string(out).unwrap(), std::fs::read_to_string(err).unwrap())
+    }
+
+    fn kubectl_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(kubectl_program());
         // kubectl finds `kubectl-sluice` beside `sluice`.
         let folders = [crate::engine::binary().parent().unwrap().to_owned()];
         let path = std::env::join_paths(folders.into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())));
-        command.env("PATH", path.unwrap()).env("KUBECONFIG", &self.kubeconfig).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env("PATH", path.unwrap()).env("KUBECONFIG", &self.kubeconfig).args(args);
+        command
+    }
+
+    fn kubectl_with(&self, args: &[&str], input: &str) -> Output {
+        let mut command = self.kubectl_command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let file = self.dir.path().join(format!("input-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         std::fs::write(&file, input).unwrap();
         let output = command.stdin(std::fs::File::open(&file).unwrap()).output().unwrap();

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+pub use sluice_crds::{RuntimeState, SavepointState};
 
 /// What a job's pod can be asked.
 pub trait RuntimeApi: Send + Sync {
@@ -133,25 +134,6 @@ pub struct JobInfo {
     pub savepoint: Option<SavepointInfo>,
 }
 
-/// States of a job in its pod.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum RuntimeState {
-    /// Sources and sinks are being opened, state is read.
-    #[default]
-    Initializing,
-    Running,
-    /// It failed and starts again by itself.
-    Restarting,
-    /// It takes the savepoint that it stops with.
-    Stopping,
-    /// It has stopped with a savepoint and does nothing more.
-    Stopped,
-    Failed,
-    /// A bounded job has done all it had to do.
-    Finished,
-}
-
 /// Body of `POST /savepoints`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavepointRequest {
@@ -173,15 +155,6 @@ pub struct SavepointInfo {
     pub size_bytes: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum SavepointState {
-    #[default]
-    InProgress,
-    Completed,
-    Failed,
 }
 
 /// Why a pod did not answer, or said no.

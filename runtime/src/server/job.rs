@@ -6,7 +6,7 @@ use chrono::SecondsFormat;
 use serde::Serialize;
 
 use super::Served;
-use crate::task::requests::{Progress, ProgressState};
+use crate::task::requests::{Progress, SavepointState};
 use crate::task::status;
 
 /// Times are RFC 3339 in UTC; counts are of this process.
@@ -40,7 +40,7 @@ pub async fn job(State(served): State<Served>) -> Json<JobInfo> {
 fn info(served: &Served) -> JobInfo {
     let (stats, status) = (&served.stats, served.stats.status.get());
     let savepoint = served.requests.last();
-    let stops = savepoint.as_ref().is_some_and(|s| s.wish.stop && s.state == ProgressState::InProgress);
+    let stops = savepoint.as_ref().is_some_and(|s| s.wish.stop && s.state == SavepointState::InProgress);
     let state = if stops && status.state == status::State::Running { status::State::Stopping } else { status.state };
     let text = |t: chrono::DateTime<chrono::Utc>| t.to_rfc3339_opts(SecondsFormat::Millis, true);
     JobInfo {

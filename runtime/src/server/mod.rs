@@ -17,7 +17,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use sluice_batch::{Error, ErrorKind, Result};
 
-use crate::task::requests::{Asked, ProgressState, Requests, Wish};
+use crate::task::requests::{Asked, Requests, SavepointState, Wish};
 use crate::task::stats::Stats;
 
 /// What the answers are made of.
@@ -89,7 +89,7 @@ pub fn of_job(stats: Arc<Stats>, requests: Arc<Requests>) -> Router {
 async fn savepoint(State(served): State<Served>, wish: Result<Json<Wish>, JsonRejection>) -> (StatusCode, Json<serde_json::Value>) {
     let refused = |status: StatusCode, message: String| (status, Json(serde_json::json!({"error": message})));
     let done = |directory: &str| {
-        let body = serde_json::json!({"directory": directory, "state": ProgressState::Completed});
+        let body = serde_json::json!({"directory": directory, "state": SavepointState::Completed});
         (StatusCode::OK, Json(body))
     };
     let wish = match wish {
@@ -100,7 +100,7 @@ async fn savepoint(State(served): State<Served>, wish: Result<Json<Wish>, JsonRe
     let asked = tokio::task::spawn_blocking(move || served.requests.ask(wish)).await;
     let answer = match asked.unwrap_or_else(|_| Err(Error::runtime("the request broke off"))) {
         Ok(Asked::Waiting(answer)) => answer,
-        Ok(Asked::Known(known)) if known.state == ProgressState::Completed => return done(&known.directory),
+        Ok(Asked::Known(known)) if known.state == SavepointState::Completed => return done(&known.directory),
         Ok(Asked::Known(known)) => return (StatusCode::ACCEPTED, Json(serde_json::json!(known))),
         Err(e) if e.kind() == ErrorKind::Plan => return refused(StatusCode::BAD_REQUEST, e.to_string()),
         Err(e) => return refused(StatusCode::CONFLICT, e.to_string()),

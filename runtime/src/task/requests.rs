@@ -10,6 +10,8 @@ use sluice_state::checkpoints::Stopped;
 use sluice_state::manifest::Manifest;
 use sluice_state::{Savepoint, storage};
 
+pub use sluice_crds::SavepointState;
+
 use super::commit::Committer;
 use super::{Job, Part, snapshot};
 
@@ -45,19 +47,11 @@ impl Wish {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Progress {
     pub directory: String,
-    pub state: ProgressState,
+    pub state: SavepointState,
     #[serde(skip)]
     pub wish: Wish,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum ProgressState {
-    InProgress,
-    Completed,
-    Failed,
 }
 
 /// What becomes of a wish.
@@ -102,8 +96,8 @@ impl Request {
             tracing::warn!("{error}");
         }
         let (state, error) = match &result {
-            Ok(()) => (ProgressState::Completed, None),
-            Err(error) => (ProgressState::Failed, Some(error.to_string())),
+            Ok(()) => (SavepointState::Completed, None),
+            Err(error) => (SavepointState::Failed, Some(error.to_string())),
         };
         let progress = Progress { directory: self.wish.directory.clone(), state, wish: self.wish.clone(), error };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
@@ -162,7 +156,7 @@ impl Requests {
             return Err(Error::runtime("the job has ended"));
         }
         let (reply, answer) = channel();
-        let progress = Progress { directory: wish.directory.clone(), state: ProgressState::InProgress, wish: wish.clone(), error: None };
+        let progress = Progress { directory: wish.directory.clone(), state: SavepointState::InProgress, wish: wish.clone(), error: None };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
         queue.open.push_back(Request { wish, reply, last: self.last.clone() });
         Ok(Asked::Waiting(answer))
@@ -170,7 +164,7 @@ impl Requests {
 
     /// The newest savepoint, if it is this one.
     fn known(&self, wish: &Wish) -> Option<Progress> {
-        self.last().filter(|l| l.wish == *wish && l.state != ProgressState::Failed)
+        self.last().filter(|l| l.wish == *wish && l.state != SavepointState::Failed)
     }
 
     /// The newest savepoint that was asked for.
@@ -181,7 +175,7 @@ impl Requests {
     /// The job was stopped with a savepoint before this process began.
     pub(super) fn stopped_before(&self, stopped: &Stopped) {
         let wish = Wish { directory: stopped.savepoint.clone(), stop: true, drain: stopped.drained };
-        let progress = Progress { directory: stopped.savepoint.clone(), state: ProgressState::Completed, wish, error: None };
+        let progress = Progress { directory: stopped.savepoint.clone(), state: SavepointState::Completed, wish, error: None };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
     }
 

@@ -3,25 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
-
-/// States of the job of a process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum State {
-    /// Sources and sinks are being opened, state is read.
-    #[default]
-    Initializing,
-    Running,
-    /// It failed and starts again by itself.
-    Restarting,
-    /// It takes the savepoint that it stops with.
-    Stopping,
-    /// It has stopped and does nothing more.
-    Stopped,
-    Failed,
-    /// It has done all it had to do.
-    Finished,
-}
+pub use sluice_crds::RuntimeState as State;
 
 /// The state and what belongs to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,10 +1,13 @@
 //! `kubectl sluice`, as kubectl finds it.
 
-use std::process::Output;
+use std::process::{Command, Output};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use sluice_tests::cluster::holds;
+use sluice_tests::services::wait_until;
 
-use crate::job::{NAME, Work};
+use crate::job::{DEADLINE, NAME, Work};
 use crate::{Lab, Test};
 
 pub const TESTS: &[Test] = &[("plugin::kubectl_sluice", plugin)];
@@ -90,5 +93,29 @@ fn plugin(lab: &Lab) {
     let raw = ended(&sluice(&["logs", NAME, "--raw", "--tail", "1"]), 0);
     assert!(raw.lines().count() == 1 && serde_json::from_str::<Value>(&raw).is_ok(), "{raw}");
     assert_eq!(work.space.pod(NAME), pod, "the job was left alone");
+    follow(&work, &ns);
     work.assert_exact(load.stop());
+}
+
+/// What is said before and behind a restart.
+fn follow(work: &Work, ns: &str) {
+    let cluster = &work.lab.cluster;
+    let (pod, restarts) = work.space.pod(NAME);
+    let running = || work.space.pods(NAME).into_iter().next().unwrap_or_default();
+    let processes = cluster.processes(&running());
+    if processes.is_empty() {
+        return;
+    }
+    let (said, progress) = cluster.kubectl_during(&["sluice", "-n", ns, "logs", NAME, "-f", "--tail", "1"], || {
+        std::thread::sleep(Duration::from_secs(2));
+        let pids: Vec<String> = processes.iter().map(ToString::to_string).collect();
+        assert!(Command::new("kill").arg("-9").args(pids).status().unwrap().success());
+        wait_until("a restart", DEADLINE, || work.space.pod(NAME) == (pod.clone(), restarts + 1));
+        work.space.wait(NAME, "running", DEADLINE, |d| holds(d, "Running") && d["status"]["restarts"] == restarts + 1);
+        std::thread::sleep(Duration::from_secs(2));
+    });
+    assert!(progress.contains("--- "), "{progress}");
+    assert_eq!(said.matches(" INFO http on ").count(), 1, "of the first process one line was asked for, of the second all: {said}");
+    let sluice = |args: &[&str]| cluster.kubectl(&[&["sluice", "-n", ns], args].concat());
+    assert!(ended(&sluice(&["logs", NAME, "--previous"]), 0).contains(" INFO http on "));
 }
