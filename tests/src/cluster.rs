@@ -3,8 +3,8 @@
 //! What tests read they read by a `kubectl proxy`: a process a question would be most of the work. What users type they type.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;

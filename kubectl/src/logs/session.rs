@@ -108,7 +108,7 @@ impl Log<'_> {
         let text = self.cluster.api::<Pod>().logs(&self.pod.name_any(), &params).await.map_err(|e| self.failed(&e))?;
         let all = || text.lines().filter_map(timed);
         let of_job = all().filter(|(_, line)| is_of(self.job, line)).map(|(at, line)| (at, line.to_owned())).collect();
-        Ok(Lines { of_job, at: all().last().map(|(at, _)| at) })
+        Ok(Lines { of_job, at: all().next_back().map(|(at, _)| at) })
     }
 
     /// Shows what comes, until the pod's log ends or the job has gone elsewhere; when that was.

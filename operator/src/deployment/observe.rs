@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, PersistentVolumeCla
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use sluice_crds::{Savepoint, Phase, SavepointPhase, StartedFrom, Step, StreamingDeploymentStatus};
+use sluice_crds::{Phase, Savepoint, SavepointPhase, StartedFrom, Step, StreamingDeploymentStatus};
 
 use super::build::Owner;
 use super::children::{Child, Children, JobSeen, Kinds, SetSeen, item, version};
