@@ -1,6 +1,7 @@
 //! OAUTHBEARER with tokens of an identity provider: a small one of the test's, whose tokens the broker validates by its public key.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +27,7 @@ pub fn keys_url(certificates: &Certificates) -> String {
 
 /// Writes the provider's public key, and says how the broker validates tokens.
 pub fn broker(certificates: &Certificates) -> String {
-    let modulus = openssl(certificates, &["rsa", "-in", "provider.key", "-noout", "-modulus"], b"");
+    let modulus = openssl(certificates.0.path(), &["rsa", "-in", "provider.key", "-noout", "-modulus"], b"");
     let hex = String::from_utf8(modulus).unwrap().trim().split_once('=').unwrap().1.to_owned();
     let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect();
     let key = json!({"kty": "RSA", "kid": "k1", "use": "sig", "alg": "RS256", "n": URL_SAFE_NO_PAD.encode(bytes), "e": "AQAB"});
@@ -43,9 +44,9 @@ pub fn broker(certificates: &Certificates) -> String {
     )
 }
 
-fn openssl(certificates: &Certificates, args: &[&str], input: &[u8]) -> Vec<u8> {
+fn openssl(folder: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = Command::new("openssl");
-    command.args(args).current_dir(certificates.0.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(args).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -54,13 +55,13 @@ fn openssl(certificates: &Certificates, args: &[&str], input: &[u8]) -> Vec<u8> 
 }
 
 /// A token for the audience, signed with a key.
-fn token(certificates: &Certificates, key: &str, audience: &str) -> String {
+fn token(folder: &Path, key: &str, audience: &str) -> String {
     let now = chrono::Utc::now().timestamp();
     let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let head = part(json!({"alg": "RS256", "typ": "JWT", "kid": "k1"}));
     let claims = part(json!({"iss": "test", "sub": "cat", "aud": audience, "scope": "records", "iat": now, "exp": now + LIFE}));
     let signed = format!("{head}.{claims}");
-    let signature = openssl(certificates, &["dgst", "-sha256", "-sign", key], signed.as_bytes());
+    let signature = openssl(folder, &["dgst", "-sha256", "-sign", key], signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
@@ -71,9 +72,10 @@ struct Provider {
 }
 
 impl Provider {
-    fn start(lab: &Arc<Lab>) -> Self {
+    fn start(lab: &Lab) -> Self {
         let given = Arc::new(AtomicUsize::new(0));
-        let (shared, count) = (lab.clone(), given.clone());
+        // Not the lab: the server listens until the process ends, and what it holds would never be dropped.
+        let (folder, count) = (lab.certificates.0.path().to_owned(), given.clone());
         let (certificate, key) = (lab.certificates.path("server.crt"), lab.certificates.path("server.key"));
         let url = web::start_tls("127.0.0.1", &certificate, &key, move |request| {
             let client = format!("Basic {}", STANDARD.encode(format!("me:{SECRET}")));
@@ -88,7 +90,7 @@ impl Provider {
                 Some("/stranger") => ("stranger.key", "kafka"),
                 _ => ("provider.key", "tea"),
             };
-            let token = token(&shared.certificates, key, audience);
+            let token = token(&folder, key, audience);
             Answer::json(&json!({"access_token": token, "token_type": "Bearer", "expires_in": LIFE}))
         });
         Self { url, given }
@@ -117,7 +119,7 @@ fn assert_hidden(said: &str) {
 
 #[test]
 fn tokens_of_an_identity_provider() {
-    let lab = Arc::new(lab());
+    let lab = lab();
     let provider = Provider::start(&lab);
     let (written, said) = copy(&lab, lab.tokens, &provider.properties(&lab, "token", SECRET), "token-good");
     assert_eq!(written, [r#"{"n":1}"#, r#"{"n":2}"#], "{said}");
