@@ -1,7 +1,8 @@
-//! The Kafka connectors against real Kafka, without the engine: one started for it, or the one at `SLUICE_KAFKA=host:port`.
+//! The connectors against real Kafka, most of them without the engine: one started for it, or the one at `SLUICE_KAFKA=host:port`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bad_input;
+mod programs;
 mod reading;
 mod time;
 mod writing;
@@ -55,6 +56,8 @@ fn main() {
         bad_input::malformed_keys_are_malformed_records,
         bad_input::records_that_cannot_be_written,
         bad_input::options_that_cannot_be,
+        programs::captured_changes_are_a_table,
+        programs::rows_are_requests,
     ];
     let given = std::env::var("SLUICE_KAFKA").ok();
     let services = (given.is_none() && !args.list).then(Services::start);

@@ -2,15 +2,15 @@
 //! secret is in no message.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod registries;
 mod secrets;
 mod tokens;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use sluice_tests::engine::Run;
-use sluice_tests::registry::Registry;
 use sluice_tests::services::{Further, Kafka, free_port};
 use sluice_tests::topics::{self, Record};
 use tempfile::TempDir;
@@ -207,33 +207,4 @@ fn listeners_of_all_kinds() {
         let (written, said) = copy(&lab, port, &briefly(&properties), name);
         assert!(written.is_empty() && said.contains(wanted) && !said.contains("hush-wrong"), "{name}: {said}");
     }
-}
-
-#[test]
-fn a_registry_over_tls() {
-    let (kafka, certificates) = (Kafka::started(), Certificates::make());
-    let registry = Registry::over_tls(&certificates.path("server.crt"), &certificates.path("server.key"));
-    let run = |trust: &Path, password: &str, topic: &str| {
-        topics::create(&kafka.bootstrap, &[(topic.to_owned(), 1)]);
-        let sql = format!(
-            "CREATE TABLE b (n INT) WITH ('connector' = 'kafka', 'topic' = '{topic}', 'properties.bootstrap.servers' = '{}', 'format' = 'avro-confluent',
-               'avro-confluent.url' = '{}', 'avro-confluent.ssl.truststore.location' = '{}', 'avro-confluent.ssl.truststore.password' = '{password}');
-             INSERT INTO b VALUES (7);",
-            kafka.bootstrap,
-            registry.url,
-            trust.display()
-        );
-        let output = Run::script(&sql, &["--log", "debug"]).wait(SOON);
-        let said = text(&output.stdout) + &text(&output.stderr);
-        assert!(!said.contains("hush"), "{said}");
-        (output.status.success(), said, topics::committed(&kafka.bootstrap, topic))
-    };
-    for (name, password) in [("ca.pem", ""), ("trust.p12", SECRET)] {
-        let (done, said, written) = run(&certificates.path(name), password, &format!("avro-{name}"));
-        assert!(done && written.len() == 1, "{name}: {said}");
-    }
-    let (done, said, written) = run(&certificates.path("stranger.pem"), "", "avro-stranger");
-    assert!(!done && written.is_empty() && said.contains("ertificate"), "{said}");
-    let (done, said, _) = run(&certificates.path("trust.p12"), "hush-wrong", "avro-wrong");
-    assert!(!done && said.contains("trust.p12"), "{said}");
 }
