@@ -6,6 +6,10 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 DEBUG := $(CARGO_TARGET_DIR)/debug/sluice
 RELEASE := $(CARGO_TARGET_DIR)/release/sluice
 SHARED ?= ../shared
+# What another checkout has built is not taken for what this one would.
+ifneq ($(shell tests/setup/checkout.sh $(CARGO_TARGET_DIR) 2>&1 || echo failed),)
+$(error tests/setup/checkout.sh cannot write to $(CARGO_TARGET_DIR))
+endif
 
 .PHONY: help setup build release install-kubectl demo demo-fraud demo-iot test fmt clippy unit golden cluster scale conformance bench crash
 

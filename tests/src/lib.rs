@@ -5,6 +5,8 @@
 
 pub mod avro;
 pub mod case;
+#[cfg(test)]
+mod checkout;
 pub mod cluster;
 pub mod compare;
 pub mod engine;

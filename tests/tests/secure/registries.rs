@@ -84,7 +84,8 @@ fn a_registry_with_a_login() {
             kafka.bootstrap
         );
         let run = |statement: &str| {
-            let output = Run::script(&format!("{table}\n{statement};"), &["--bounded", "--log", "debug", "--output", "changelog-json"]).wait(SOON);
+            let output =
+                Run::script(&format!("{table}\n{statement};"), &["--bounded", "--log", "debug", "--output", "changelog-json"]).wait(SOON);
             let said = text(&output.stdout) + &text(&output.stderr);
             assert!(!said.contains("hush"), "{name}: {said}");
             (output.status.success(), said)
