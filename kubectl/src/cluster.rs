@@ -198,12 +198,12 @@ impl Place {
 
     /// Where a pod says how the job is.
     pub fn job(&self) -> String {
-        self.in_session.as_ref().map_or_else(|| "/api/v1/job".to_owned(), |name| format!("/api/v1/jobs/{name}"))
+        self.in_session.as_ref().map_or_else(|| "/api/v1/job".to_owned(), |name| names::session_job("", name))
     }
 
     /// Where it says what state the job has.
     pub fn state(&self) -> String {
-        self.in_session.as_ref().map_or_else(|| "/api/v1/state".to_owned(), |name| format!("/api/v1/jobs/{name}/state"))
+        self.in_session.as_ref().map_or_else(|| "/api/v1/state".to_owned(), |name| format!("{}/state", names::session_job("", name)))
     }
 
     /// Whether a line of a pod's metrics is the job's.

@@ -120,6 +120,9 @@ pub fn savepoint_deletion(savepoint: &str) -> String {
     format!("{name}-{hash}-delete")
 }
 
+/// The component of the Job that deletes a deployment's state, and of its pods.
+pub const STATE_DELETION: &str = "state-deletion";
+
 /// The Job that deletes a deployment's state.
 pub fn state_deletion(name: &str) -> String {
     format!("{name}-delete-state")

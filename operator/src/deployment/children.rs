@@ -16,7 +16,7 @@ use sluice_crds::{Savepoint, StartedFrom, TRIGGER_LABEL};
 use super::build::Kind;
 use super::observe::{ObservedSavepoint, PodView, pod_view};
 use super::revision::Revision;
-use crate::k8s::children::Applied;
+use crate::k8s::children::{Applied, applied_hash};
 use crate::names;
 
 /// A set of kinds of children.
@@ -160,7 +160,7 @@ impl PodSeen {
 
     /// Of the Job that deletes the deployment's state.
     pub fn deletes_state(&self) -> bool {
-        self.component == STATE_DELETION
+        self.component == names::STATE_DELETION
     }
 }
 
@@ -173,8 +173,6 @@ pub struct SetSeen {
     /// Its controller has done what it can, and there is no pod.
     pub fruitless: bool,
 }
-
-const STATE_DELETION: &str = "state-deletion";
 
 /// The Job of a preflight, or one that deletes state.
 #[derive(Clone, Debug, PartialEq)]
@@ -274,9 +272,7 @@ pub fn version(text: Option<&str>) -> u64 {
 
 /// An object as it is kept.
 pub fn item<K: ResourceExt, T>(object: &K, seen: Option<T>) -> Item<T> {
-    let stays = object.meta().deletion_timestamp.is_none();
-    let hash = stays.then(|| object.annotations().get(names::HASH_ANNOTATION).cloned().unwrap_or_default());
-    Item { version: version(object.resource_version().as_deref()), hash, seen }
+    Item { version: version(object.resource_version().as_deref()), hash: applied_hash(object), seen }
 }
 
 macro_rules! child {
@@ -330,7 +326,7 @@ fn set(set: &StatefulSet) -> Option<SetSeen> {
 fn job(job: &Job) -> Option<JobSeen> {
     let labels = job.metadata.labels.as_ref();
     let revision = names::revision_number(labels).filter(|_| job.metadata.deletion_timestamp.is_none());
-    let deletes_state = labels.and_then(|l| l.get(names::COMPONENT_LABEL)).is_some_and(|c| c == STATE_DELETION);
+    let deletes_state = labels.and_then(|l| l.get(names::COMPONENT_LABEL)).is_some_and(|c| c == names::STATE_DELETION);
     let conditions = job.status.as_ref().and_then(|s| s.conditions.as_ref());
     let holds = |kind: &str| conditions.and_then(|c| c.iter().find(|c| c.type_ == kind && c.status == "True"));
     Some(JobSeen {

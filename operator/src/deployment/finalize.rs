@@ -1,12 +1,11 @@
 //! Pure: what deleting a StreamingDeployment takes. It is bounded: after a while the object goes, whatever the job does.
 
 use jiff::SignedDuration;
-use sluice_crds::{OnDelete, Operation, OperationType, Step, Storage};
+use sluice_crds::{OnDelete, Operation, OperationType, Step};
 
-use super::build::{self, Kind};
-use super::decide::{Action, Plan};
+use super::build;
+use super::decide::{Action, OWN_TRIGGERS, Plan};
 use crate::k8s::deletion::Deletion;
-use crate::names;
 
 /// How long the pods may take to go.
 const STOPPING: SignedDuration = SignedDuration::from_secs(120);
@@ -49,14 +48,13 @@ pub fn decide(plan: &mut Plan) {
 /// Deletes the volume that the operator made, or else what the job has written: in an object store, on the user's volume, on a session
 /// cluster's. False: that is not done yet.
 fn state_is_gone(plan: &mut Plan) -> bool {
-    let (input, claim) = (plan.input, names::volume_claim(&plan.input.owner.name));
-    if input.observed.applied.contains_key(&(Kind::PersistentVolumeClaim, claim.clone())) {
-        plan.actions.push(Action::Delete(Kind::PersistentVolumeClaim, claim));
+    let input = plan.input;
+    if let Some((kind, claim)) = plan.own_volume() {
+        plan.actions.push(Action::Delete(kind, claim));
         return true;
     }
     let Some(revision) = plan.revision(plan.revisions().current) else { return true };
-    let of_the_operator = |s: &Storage| s.volume_claim.as_ref().is_some_and(|c| c.existing_claim.is_none());
-    if revision.template.session_cluster.is_none() && revision.template.storage.as_ref().is_some_and(of_the_operator) {
+    if revision.template.makes_volume() {
         return true;
     }
     if input.observed.workloads.iter().any(|w| w.replicas > 0 || !w.pods.is_empty()) {
@@ -64,7 +62,7 @@ fn state_is_gone(plan: &mut Plan) -> bool {
         return false;
     }
     // Those that users have made stay, as their objects do.
-    let own = input.observed.savepoints.iter().filter(|s| ["upgrade", "suspend", "scheduled"].contains(&s.trigger.as_str()));
+    let own = input.observed.savepoints.iter().filter(|s| OWN_TRIGGERS.contains(&s.trigger.as_str()));
     let own: Vec<String> = own.filter_map(|s| s.path.clone()).collect();
     let Some(job) = build::state_deletion(input.owner, &revision, &own) else { return true };
     match &input.observed.deletion {

@@ -346,9 +346,7 @@ fn is_log(line: &str) -> bool {
 
 fn deletion(children: &Children) -> Deletion {
     let Some(job) = children.jobs().find(|job| job.deletes_state) else { return Deletion::None };
-    let ended = children.pods().filter(|pod| pod.deletes_state()).filter_map(|pod| pod.view.ended.as_ref());
-    let said = ended.map(|ended| ended.message.clone()).find(|message| !message.is_empty());
-    Deletion::new(job.complete, job.failed.as_ref().map(|(_, message)| message.as_deref()), said)
+    Deletion::of(job, children.pods().filter(|pod| pod.deletes_state()).filter_map(|pod| pod.view.ended.clone()))
 }
 
 fn preflight(job: &JobSeen, children: &Children) -> Option<Preflight> {

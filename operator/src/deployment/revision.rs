@@ -50,6 +50,12 @@ impl Template {
         hash(&serde_json::to_value(self).unwrap_or_default())
     }
 
+    /// Whether its state is on a volume that the operator makes.
+    pub fn makes_volume(&self) -> bool {
+        let claim = self.storage.as_ref().and_then(|s| s.volume_claim.as_ref());
+        self.session_cluster.is_none() && claim.is_some_and(|c| c.existing_claim.is_none())
+    }
+
     pub fn image(&self) -> &str {
         self.image.as_deref().unwrap_or_default()
     }

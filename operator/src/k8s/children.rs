@@ -40,10 +40,13 @@ where
     Ok((list.items, list.metadata.resource_version))
 }
 
+/// Hash of what was applied; None if the object is on its way out.
+pub fn applied_hash<K: ResourceExt>(object: &K) -> Option<String> {
+    let stays = object.meta().deletion_timestamp.is_none();
+    stays.then(|| object.annotations().get(names::HASH_ANNOTATION).cloned().unwrap_or_default())
+}
+
 /// Takes note of those that stay.
 pub fn note<K: ResourceExt>(applied: &mut Applied, kind: Kind, objects: &[K]) {
-    for object in objects.iter().filter(|o| o.meta().deletion_timestamp.is_none()) {
-        let hash = object.annotations().get(names::HASH_ANNOTATION).cloned().unwrap_or_default();
-        applied.insert((kind, object.name_any()), hash);
-    }
+    applied.extend(objects.iter().filter_map(|object| Some(((kind, object.name_any()), applied_hash(object)?))));
 }

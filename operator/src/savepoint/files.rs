@@ -32,16 +32,11 @@ pub enum Step {
 /// What deleting the files of a deployment's savepoints takes; none if it has no storage.
 pub fn of(deployment: &StreamingDeployment, default_image: &str) -> Option<SavepointFiles> {
     let spec = &deployment.spec;
-    let mut storage = spec.storage.clone()?;
-    if let Some(claim) = &mut storage.volume_claim {
-        let name = claim.existing_claim.take().unwrap_or_else(|| names::volume_claim(&deployment.name_any()));
-        (claim.existing_claim, claim.size, claim.storage_class_name) = (Some(name), None, None);
-    }
+    let storage = spec.storage.as_ref()?;
     let current = deployment.status.as_ref().and_then(|s| s.image.clone());
     let image = current.or_else(|| spec.image.clone()).unwrap_or_else(|| default_image.to_owned());
-    let config = spec.config.iter().filter(|(key, _)| key.starts_with("s3.")).map(|(k, v)| (k.clone(), v.clone())).collect();
     let session_cluster = spec.session_cluster_ref.as_ref().map(|r| r.name.clone());
-    Some(SavepointFiles { image, session_cluster, storage, config })
+    Some(build::deletion_files(image, session_cluster, (storage, &deployment.name_any()), &spec.config))
 }
 
 /// What comes next for an object that is being deleted and has our finalizer.

@@ -14,8 +14,9 @@ use sluice_crds::{DeletionPolicy, Savepoint, SavepointPhase, SavepointStatus, Se
 
 use crate::context::Context;
 use crate::deployment::build::pod;
+use crate::deployment::children::Child;
 use crate::deployment::decide::Note;
-use crate::deployment::status;
+use crate::deployment::{observe, status};
 use crate::error::{NAMESPACE_ENDS, Result, What};
 use crate::k8s::children::list;
 use crate::k8s::deletion::Deletion;
@@ -114,11 +115,9 @@ async fn finalize(context: &Context, object: &Savepoint) -> Result<Next> {
 async fn deletion(context: &Context, namespace: &str, savepoint: &str) -> Result<Deletion> {
     let wanted = format!("{}={savepoint}", names::SAVEPOINT_LABEL);
     let jobs: Vec<Job> = list(context, namespace, &wanted).await?;
-    let Some(job) = jobs.first() else { return Ok(Deletion::None) };
-    Ok(match Deletion::of(job, &[]) {
-        Deletion::Failed(_) => Deletion::of(job, &list::<Pod>(context, namespace, &wanted).await?),
-        other => other,
-    })
+    let Some(job) = jobs.first().and_then(Child::seen) else { return Ok(Deletion::None) };
+    let pods: Vec<Pod> = if job.failed.is_some() { list(context, namespace, &wanted).await? } else { vec![] };
+    Ok(Deletion::of(&job, pods.iter().filter_map(observe::ended)))
 }
 
 /// A deployment, with the storage and the settings that it has of its session cluster as its own.

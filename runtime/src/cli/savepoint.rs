@@ -129,10 +129,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Show(args) => show(&args),
         Command::Delete(args) => {
             let directory = args.access.open(&args.savepoint)?;
-            if args.if_exists && Savepoint::find(directory.as_ref())?.is_none() {
-                return Ok(());
-            }
-            Savepoint::delete(directory.as_ref())
+            if Savepoint::delete(directory.as_ref())? || args.if_exists { Ok(()) } else { Err(Savepoint::missing(directory.as_ref())) }
         }
     }
 }

@@ -34,10 +34,7 @@ pub fn run(command: Command) -> Result<()> {
     let mut deleted = 0;
     for savepoint in &args.savepoints {
         let directory = args.access.open(savepoint)?;
-        if Savepoint::find(directory.as_ref())?.is_some() {
-            Savepoint::delete(directory.as_ref())?;
-            deleted += 1;
-        }
+        deleted += usize::from(Savepoint::delete(directory.as_ref())?);
     }
     let folder = args.access.of_job(&args.directory, &args.pipeline)?;
     let wiped = wipe::checkpoints(&folder)?;

@@ -89,7 +89,12 @@ impl Savepoint {
     /// # Errors
     /// If it is not there or is of a layout that this version does not know.
     pub fn manifest(directory: &dyn Storage) -> Result<Manifest> {
-        Self::find(directory)?.ok_or_else(|| failed(directory, format!("it has no {MANIFEST}")))
+        Self::find(directory)?.ok_or_else(|| Self::missing(directory))
+    }
+
+    /// The directory holds no savepoint.
+    pub fn missing(directory: &dyn Storage) -> Error {
+        failed(directory, format!("it has no {MANIFEST}"))
     }
 
     /// The manifest, if the directory holds a savepoint.
@@ -105,18 +110,19 @@ impl Savepoint {
         Ok(Some(manifest))
     }
 
-    /// Deletes a savepoint: the manifest first, so that what is left after a failure is none.
+    /// Deletes a savepoint: the manifest first, so that what is left after a failure is none. False: there is none.
     ///
     /// # Errors
-    /// If there is none, or a file cannot be deleted.
-    pub fn delete(directory: &dyn Storage) -> Result<()> {
-        let manifest = Self::manifest(directory)?;
+    /// If its manifest cannot be read, or a file not be deleted.
+    pub fn delete(directory: &dyn Storage) -> Result<bool> {
+        let Some(manifest) = Self::find(directory)? else { return Ok(false) };
         directory.delete(MANIFEST)?;
         for table in manifest.operators.iter().flat_map(|o| &o.tables) {
             directory.delete(plain(&table.file))?;
         }
         // What others put there stays.
-        directory.remove()
+        directory.remove()?;
+        Ok(true)
     }
 
     /// Reads all of a savepoint: jobs read the manifest, and rows as they need them ([`Saved`]).

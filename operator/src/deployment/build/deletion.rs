@@ -52,18 +52,26 @@ pub fn of_state(owner: &Owner, revision: &Revision, savepoints: &[String]) -> Op
     let storage = template.storage.as_ref()?;
     let root = storage_root(storage)?;
     let metadata = owner.metadata(names::state_deletion(&owner.name), names::labels(&owner.name));
-    let claim = pod::claim_name(template.session_cluster.as_ref().unwrap_or(&owner.name), Some(storage));
-    let files = SavepointFiles {
-        image: template.image().to_owned(),
-        session_cluster: template.session_cluster.clone(),
-        storage: Storage { volume_claim: claim.map(pod::existing_claim), ..storage.clone() },
-        config: template.config.iter().filter(|(key, _)| key.starts_with("s3.")).map(|(k, v)| (k.clone(), v.clone())).collect(),
-    };
+    let cluster = template.session_cluster.clone();
+    let holder = cluster.as_ref().unwrap_or(&owner.name).clone();
+    let files = files(template.image().to_owned(), cluster, (storage, &holder), &template.config);
     let mut args = ["state", "delete"].map(str::to_owned).to_vec();
     args.extend([format!("{root}/{}", names::state_folder(owner, "checkpoints")), pod::pipeline_name(owner)]);
     args.extend(savepoints.iter().flat_map(|path| ["--savepoint".to_owned(), path.clone()]));
     let beside = beside(&files, Some(&owner.name));
-    Some(job(metadata, "state-deletion", &files, args, beside))
+    Some(job(metadata, names::STATE_DELETION, &files, args, beside))
+}
+
+/// What deleting files takes: a claim is one that is there, and of the settings those of S3 are enough. `storage`: and whose it is.
+pub fn files(
+    image: String,
+    session_cluster: Option<String>,
+    (storage, holder): (&Storage, &str),
+    config: &BTreeMap<String, String>,
+) -> SavepointFiles {
+    let volume_claim = pod::claim_name(holder, Some(storage)).map(pod::existing_claim);
+    let config = config.iter().filter(|(key, _)| key.starts_with("s3.")).map(|(k, v)| (k.clone(), v.clone())).collect();
+    SavepointFiles { image, session_cluster, storage: Storage { volume_claim, ..storage.clone() }, config }
 }
 
 fn job(mut metadata: ObjectMeta, component: &str, files: &SavepointFiles, args: Vec<String>, affinity: Option<Affinity>) -> Child {

@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sluice_crds::{Savepoint, SavepointFiles, StartedFrom, StreamingDeployment};
 
-pub use deletion::DEADLINE as DELETION_DEADLINE;
+pub use deletion::{DEADLINE as DELETION_DEADLINE, files as deletion_files};
 pub use pod::{CheckState, parse_overrides, storage_path, storage_root};
 pub use preflight::DEADLINE as PREFLIGHT_DEADLINE;
 

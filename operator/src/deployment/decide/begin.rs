@@ -3,9 +3,8 @@
 use sluice_crds::{Operation, OperationType, RevisionStatus, StartedFrom, Step, UpgradeMode};
 
 use super::Plan;
-use crate::deployment::build::Kind;
 use crate::deployment::observe::Failure;
-use crate::deployment::revision::Revision;
+use crate::deployment::revision::{Revision, Template};
 use crate::names;
 
 impl Plan<'_> {
@@ -117,11 +116,7 @@ impl Plan<'_> {
     }
 
     fn volume_is_new(&self) -> bool {
-        let Ok(template) = &self.input.valid.template else { return false };
-        let claim = template.storage.as_ref().and_then(|s| s.volume_claim.as_ref());
-        let made = claim.is_some_and(|c| c.existing_claim.is_none()) && template.session_cluster.is_none();
-        let name = names::volume_claim(&self.input.owner.name);
-        made && !self.input.observed.applied.contains_key(&(Kind::PersistentVolumeClaim, name))
+        self.input.valid.template.as_ref().is_ok_and(Template::makes_volume) && self.own_volume().is_none()
     }
 
     fn begin_deploy(&mut self) {

@@ -12,6 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sluice_crds::{DeletionPolicy, Operation, RestoreFrom, RevisionStatus, StartedFrom, Step, StreamingDeploymentStatus};
 
+pub use steady::OWN as OWN_TRIGGERS;
+
 use super::build::{Child, Kind, Owner};
 use super::observe::{Failure, Observed, ObservedSavepoint};
 use super::revision::Revision;
@@ -198,6 +200,12 @@ impl<'a> Plan<'a> {
         if there != Some(&child.hash) {
             self.actions.push(Action::Apply(Box::new(child)));
         }
+    }
+
+    /// The claim of the volume that the operator has made, if it is there.
+    pub fn own_volume(&self) -> Option<(Kind, String)> {
+        let claim = (Kind::PersistentVolumeClaim, crate::names::volume_claim(&self.input.owner.name));
+        self.input.observed.applied.contains_key(&claim).then_some(claim)
     }
 
     /// An id that no state of this deployment has had.

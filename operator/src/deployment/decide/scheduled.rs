@@ -37,7 +37,7 @@ impl Plan<'_> {
         }
         let deletion = self.input.valid.policy.savepoint_deletion;
         self.actions.push(Action::CreateSavepoint { name, trigger: "scheduled", path: None, owned: true, deletion });
-        self.requeue = super::BUSY;
+        self.busy();
     }
 
     fn await_next(&mut self, schedule: &Schedule) {

@@ -9,7 +9,7 @@ use crate::names;
 use crate::runtime_api::{RuntimeState, SavepointState};
 
 /// Savepoints that the operator took by itself.
-const OWN: &[&str] = &["upgrade", "suspend", "scheduled"];
+pub const OWN: &[&str] = &["upgrade", "suspend", "scheduled"];
 
 impl Plan<'_> {
     /// Keeps the current revision running, or down.
