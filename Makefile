@@ -11,7 +11,7 @@ ifneq ($(shell tests/setup/checkout.sh $(CARGO_TARGET_DIR) 2>&1 || echo failed),
 $(error tests/setup/checkout.sh cannot write to $(CARGO_TARGET_DIR))
 endif
 
-.PHONY: help setup build release install-kubectl demo demo-fraud demo-iot test fmt clippy unit golden cluster scale conformance bench crash
+.PHONY: help setup build release install-kubectl demo demo-fraud demo-iot test fmt clippy unit properties golden cluster scale conformance bench crash
 
 help:            ## what there is to make
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -51,6 +51,9 @@ clippy:          ## lints
 
 unit:            ## unit tests
 	cargo test --workspace --exclude sluice-tests
+
+properties:      ## unit tests again and again (ROUNDS=20), property tests with other examples each time, until one fails
+	for round in $$(seq $(or $(ROUNDS),20)); do echo "round $$round"; cargo test -q --workspace --exclude sluice-tests --lib --bins --tests || exit; done
 
 golden:          ## Flink's answers, on real Kafka and a real registry
 	cargo build -p sluice && cargo test -p sluice-tests --test golden
