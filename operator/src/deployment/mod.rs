@@ -30,69 +30,108 @@ use crate::error::{NAMESPACE_ENDS, Result, What};
 use crate::k8s::{apply, events};
 use crate::names;
 use build::Owner;
-use decide::{Input, decide};
+use decide::{Decision, Input, decide};
+use observe::Observed;
+use validate::{Validated, validate};
 
 /// Brings a deployment one step nearer to its spec.
 ///
 /// # Errors
 /// If the API server refuses or does not answer; what a human has to know of that is in the status by then.
 pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result<Next> {
-    let Some(mut object) = read(context, namespace, name).await? else {
-        context.metrics.phase(namespace, name, None);
-        context.reads_config_map(namespace, name, None);
-        context.uses_cluster(namespace, name, None);
-        context.refused(namespace, name, None);
-        context.mirror.forget(namespace, name);
-        context.denied.forget(namespace, name);
+    let Some(object) = read(context, namespace, name).await? else {
+        forget(context, namespace, name);
         return Ok(Next::await_change());
     };
-    if object.annotations().get(names::RECONCILE_ANNOTATION).is_some_and(|v| v == "paused") && object.metadata.deletion_timestamp.is_none()
-    {
+    let deleting = object.metadata.deletion_timestamp.as_ref().map(|t| t.0);
+    if has(&object, names::RECONCILE_ANNOTATION, "paused") && deleting.is_none() {
         tracing::debug!(namespace, name, "paused by annotation");
         return Ok(Next::await_change());
     }
     let owner = Owner { name: name.into(), namespace: namespace.into(), uid: object.metadata.uid.clone().unwrap_or_default() };
-    let spec = object.spec.clone();
+    let old = object.status.clone().unwrap_or_default();
+    let seen = look(context, &owner, &object, &old).await?;
+    let decision = decide(&Input {
+        owner: &owner,
+        generation: generation(&object),
+        deleting,
+        force_delete: has(&object, names::FORCE_DELETE_ANNOTATION, "true"),
+        has_finalizer: object.finalizers().iter().any(|f| f == names::FINALIZER),
+        valid: &seen.valid,
+        restore_from: object.spec.restore_from.as_ref(),
+        observed: &seen.observed,
+        status: &old,
+        default_image: seen.image.as_deref().unwrap_or(&context.default_image),
+        now: context.now(),
+    });
+    context.metrics.phase(namespace, name, decision.status.phase.map(|p| format!("{p:?}")));
+    carry_out(context, object, &owner, &old, &decision).await
+}
+
+/// There is no such deployment any more.
+fn forget(context: &Context, namespace: &str, name: &str) {
+    context.metrics.phase(namespace, name, None);
+    context.reads_config_map(namespace, name, None);
+    context.uses_cluster(namespace, name, None);
+    context.refused(namespace, name, None);
+    context.mirror.forget(namespace, name);
+    context.denied.forget(namespace, name);
+}
+
+fn has(object: &StreamingDeployment, annotation: &str, value: &str) -> bool {
+    object.annotations().get(annotation).is_some_and(|v| v == value)
+}
+
+fn generation(object: &StreamingDeployment) -> i64 {
+    object.metadata.generation.unwrap_or(0)
+}
+
+/// What a decision rests on, besides the object.
+struct Seen {
+    valid: Validated,
+    observed: Observed,
+    /// The session cluster's, if the job is to be in one.
+    image: Option<String>,
+}
+
+/// Reads what the spec refers to, judges the spec, and looks at what is there.
+async fn look(context: &Context, owner: &Owner, object: &StreamingDeployment, old: &StreamingDeploymentStatus) -> Result<Seen> {
+    let (namespace, name, spec) = (owner.namespace.as_str(), owner.name.as_str(), &object.spec);
     context.reads_config_map(namespace, name, spec.sql.config_map_key_ref.as_ref().map(|r| r.name.as_str()));
-    let sql = resolve::sql(context, namespace, &spec).await?;
+    let sql = resolve::sql(context, namespace, spec).await?;
     let reference = spec.session_cluster_ref.as_ref().map(|r| r.name.as_str());
     context.uses_cluster(namespace, name, reference);
     let cluster = resolve::cluster(context, namespace, reference).await?;
-    let valid = validate::validate(name, namespace, &spec, sql.as_deref().map_err(Clone::clone), cluster.as_ref());
+    let valid = validate(name, namespace, spec, sql.as_deref().map_err(Clone::clone), cluster.as_ref());
     // Its pods may be there although it is not any more.
     let cluster = reference.map(|name| match &cluster {
         Some(Ok(cluster)) => place::Cluster::of(cluster),
         _ => place::Cluster { name: name.to_owned(), ..place::Cluster::default() },
     });
     let image = cluster.as_ref().and_then(|c| c.image.clone());
-    let old = object.status.clone().unwrap_or_default();
-    let mut observed = match observe::observe(context, &owner, &old, cluster).await {
+    let mut observed = match observe::observe(context, owner, old, cluster).await {
         Ok(observed) => observed,
         Err(error) => {
-            show(context, &object, &old, &old, &error).await;
+            show(context, object, old, old, &error).await;
             return Err(error);
         }
     };
     observed.restore = resolve::restore(context, namespace, spec.restore_from.as_ref()).await?;
-    let generation = object.metadata.generation.unwrap_or(0);
-    let decision = decide(&Input {
-        owner: &owner,
-        generation,
-        deleting: object.metadata.deletion_timestamp.as_ref().map(|t| t.0),
-        force_delete: object.annotations().get(names::FORCE_DELETE_ANNOTATION).is_some_and(|v| v == "true"),
-        has_finalizer: object.finalizers().iter().any(|f| f == names::FINALIZER),
-        valid: &valid,
-        restore_from: spec.restore_from.as_ref(),
-        observed: &observed,
-        status: &old,
-        default_image: image.as_deref().unwrap_or(&context.default_image),
-        now: context.now(),
-    });
-    let phase = decision.status.phase.map(|p| format!("{p:?}"));
-    context.metrics.phase(namespace, name, phase);
+    Ok(Seen { valid, observed, image })
+}
+
+/// Writes the status, tells the events, then acts. `old`: the status as it was read.
+async fn carry_out(
+    context: &Context,
+    mut object: StreamingDeployment,
+    owner: &Owner,
+    old: &StreamingDeploymentStatus,
+    decision: &Decision,
+) -> Result<Next> {
+    let (namespace, name) = (owner.namespace.as_str(), owner.name.as_str());
     // What was refused stays shown until it is not refused any more: no status is written to and fro.
     let refusal = context.refusal(namespace, name);
-    let shown = refusal.as_ref().map(|r| refusal::with(&decision.status, &old, r, generation, context.now()));
+    let shown = refusal.as_ref().map(|r| refusal::with(&decision.status, old, r, generation(&object), context.now()));
     let shown = shown.as_ref().unwrap_or(&decision.status);
     let written = apply::status(context, &object, object.status.as_ref(), shown).await?;
     let soon = written.is_some() || !decision.actions.is_empty();
@@ -102,11 +141,11 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     // Before the actions: if one fails the next decision begins at the status that is written, and would not tell this again.
     events::publish(context, &object.object_ref(&()), &decision.events).await;
     for action in &decision.actions {
-        if let Err(error) = act::act(context, &object, &owner, action).await {
+        if let Err(error) = act::act(context, &object, owner, action).await {
             if error.reason() == NAMESPACE_ENDS && object.metadata.deletion_timestamp.is_some() {
                 // What onDelete asks for cannot be made any more, and the pods go in any case.
                 tracing::warn!(namespace, name, "let go without its last steps: {}", error.text());
-                act::act(context, &object, &owner, &decide::Action::RemoveFinalizer).await?;
+                act::act(context, &object, owner, &decide::Action::RemoveFinalizer).await?;
                 return Ok(Next::await_change());
             }
             show(context, &object, &decision.status, shown, &error).await;
@@ -158,7 +197,7 @@ async fn show(
         return;
     }
     let refusal = (error.reason().to_owned(), error.text());
-    let new = refusal::with(status, shown, &refusal, object.metadata.generation.unwrap_or(0), context.now());
+    let new = refusal::with(status, shown, &refusal, generation(object), context.now());
     context.refused(&object.namespace().unwrap_or_default(), &object.name_any(), Some(refusal));
     if let Err(error) = apply::status(context, object, Some(shown), &new).await {
         tracing::warn!(name = object.name_any(), "{}", error.text());

@@ -122,43 +122,11 @@ pub fn find(
         options.requests.stopped_before(stopped);
         return Ok(None);
     }
-    if let (Keeper::File, Some(checkpoints)) = (&keeper, &checkpoints) {
-        checkpoints.take_over(found.as_ref().map(|f| &f.record), generation)?;
-    }
-    if keeper == Keeper::Database {
-        let found = found.as_ref().map_or_else(|| Record { pipeline: options.name.clone(), ..Record::default() }, |f| f.record.clone());
-        let record = Record { generation, ..found };
-        transactions.take_over(generation, record.epoch, &super::recorder::text(&record)?)?;
-    }
+    take_over(&keeper, options, found.as_ref().map(|f| &f.record), generation, checkpoints.as_ref(), transactions)?;
     // A start without a commit leaves no more than its generation.
     let found = found.filter(|f| f.record.epoch > 0);
-    // A job that goes on after a crash is started as it once was.
-    let anew = start.is_some() && found.as_ref().is_none_or(|f| f.record.savepoint != start);
-    let streams = |identity: &str, layout: &Layout| {
-        let node = graph.nodes.iter().position(|n| n.properties.identity == identity);
-        node.is_some_and(|node| parts.iter().any(|p| p.pipeline.takes_parts(graph, node, layout)))
-    };
-    let (restored, record) = match (&options.restore, &found) {
-        (Some(restore), _) if anew => {
-            let (state, streamed) = restore.as_ref().map_err(Error::clone)?.load(&streams)?;
-            if let Some(checkpoints) = &mut checkpoints {
-                checkpoints.start_over(generation)?;
-            }
-            (Restored { state: Some(state), streamed }, Record { savepoint: start, ..Record::default() })
-        }
-        (_, None) => {
-            if let Some(checkpoints) = &mut checkpoints {
-                checkpoints.load(None, generation, &|_, _| false)?;
-                checkpoints.clean()?;
-            }
-            (Restored::default(), Record::default())
-        }
-        (_, Some(found)) => (load(graph, options, found, generation, &mut checkpoints, &keeper, &streams)?, found.record.clone()),
-    };
-    status.restored(match &found {
-        _ if anew => options.restored_from.clone(),
-        found => found.as_ref().map(|f| format!("commit {} of generation {}", f.record.epoch, f.record.generation)),
-    });
+    let base = Base { graph, options, keeper: &keeper, start, generation };
+    let (restored, record) = base.restore(found.as_ref(), parts, &mut checkpoints, status)?;
     fail::point("state-loaded");
     let record =
         Record { pipeline: options.name.clone(), generation, epoch, stopped: None, sources: vec![], at: Default::default(), ..record };
@@ -176,6 +144,131 @@ pub fn find(
         stopped: None,
     });
     Ok(Some((committer, restored)))
+}
+
+/// From here on no earlier instance of the job commits. `found`: the newest record.
+fn take_over(
+    keeper: &Keeper,
+    options: &JobOptions,
+    found: Option<&Record>,
+    generation: u64,
+    checkpoints: Option<&Checkpoints>,
+    transactions: &Transactions,
+) -> Result<()> {
+    match keeper {
+        Keeper::File => checkpoints.map_or(Ok(()), |checkpoints| checkpoints.take_over(found, generation)),
+        Keeper::Database => {
+            let found = found.cloned().unwrap_or_else(|| Record { pipeline: options.name.clone(), ..Record::default() });
+            let record = Record { generation, ..found };
+            transactions.take_over(generation, record.epoch, &super::recorder::text(&record)?)
+        }
+        // A transactional id is fenced by its new producer; at-least-once may be committed by both until the old one asks
+        // (`check_not_replaced`).
+        Keeper::None | Keeper::Group(_) | Keeper::Transaction { .. } => Ok(()),
+    }
+}
+
+/// Of which job an instance takes up the state, and as what.
+struct Base<'a> {
+    graph: &'a Graph,
+    options: &'a JobOptions,
+    keeper: &'a Keeper,
+    /// Hash of the name of this start of the job; none if it has no name.
+    start: Option<String>,
+    generation: u64,
+}
+
+impl Base<'_> {
+    /// The savepoint that this start begins with, or the last commit, or nothing; and what of a record stays.
+    fn restore(
+        &self,
+        found: Option<&Found>,
+        parts: &[Part<'_>],
+        checkpoints: &mut Option<Checkpoints>,
+        status: &Status,
+    ) -> Result<(Restored, Record)> {
+        // A job that goes on after a crash is started as it once was.
+        let anew = self.start.is_some() && found.is_none_or(|f| f.record.savepoint != self.start);
+        let streams = |identity: &str, layout: &Layout| {
+            let node = self.graph.nodes.iter().position(|n| n.properties.identity == identity);
+            node.is_some_and(|node| parts.iter().any(|p| p.pipeline.takes_parts(self.graph, node, layout)))
+        };
+        let restored = match (&self.options.restore, found) {
+            (Some(restore), _) if anew => {
+                let (state, streamed) = restore.as_ref().map_err(Error::clone)?.load(&streams)?;
+                if let Some(checkpoints) = checkpoints {
+                    checkpoints.start_over(self.generation)?;
+                }
+                (Restored { state: Some(state), streamed }, Record { savepoint: self.start.clone(), ..Record::default() })
+            }
+            (_, None) => {
+                if let Some(checkpoints) = checkpoints {
+                    checkpoints.load(None, self.generation, &|_, _| false)?;
+                    checkpoints.clean()?;
+                }
+                (Restored::default(), Record::default())
+            }
+            (_, Some(found)) => (self.load(found, checkpoints, &streams)?, found.record.clone()),
+        };
+        status.restored(match found {
+            _ if anew => self.options.restored_from.clone(),
+            found => found.map(|f| format!("commit {} of generation {}", f.record.epoch, f.record.generation)),
+        });
+        Ok(restored)
+    }
+
+    /// What a record says, as a savepoint would.
+    fn load(&self, found: &Found, checkpoints: &mut Option<Checkpoints>, streams: &dyn Fn(&str, &Layout) -> bool) -> Result<Restored> {
+        let loaded = match checkpoints {
+            Some(checkpoints) => checkpoints.load(Some(&found.record), self.generation, streams)?,
+            None if found.record.snapshot.is_some() => {
+                return Err(Error::runtime("the last commit has state, but 'execution.checkpointing.dir' is not set"));
+            }
+            None => Default::default(),
+        };
+        let sources: Vec<SourceState> = match self.keeper {
+            Keeper::File | Keeper::Database => found.record.sources.clone(),
+            _ => loaded.sources,
+        };
+        let layouts = |operators: &[OperatorState]| -> BTreeMap<String, Layout> {
+            operators.iter().map(|o| (o.identity.clone(), o.layout.clone())).collect()
+        };
+        let before = layouts(&loaded.operators);
+        // The SQL may be another one than that of the last commit.
+        let state = Savepoint { sql: String::new(), sources, operators: loaded.operators };
+        let mut state = crate::savepoint::adapt(self.graph, state, self.options.allow_non_restored)?;
+        if let Some(checkpoints) = checkpoints {
+            match layouts(&state.operators) == before {
+                true => checkpoints.clean()?,
+                // What is upon the old files would not mean the same.
+                false => checkpoints.start_over(self.generation)?,
+            }
+        }
+        let sources = &mut state.sources;
+        for source in sources.iter_mut().filter(|s| found.offsets.iter().any(|(i, _)| *i == s.identity)) {
+            source.positions.clear();
+        }
+        for (identity, offsets) in found.offsets.iter().filter(|(_, o)| !o.is_empty()) {
+            let position = |c: &CommittedOffset| {
+                let shared = serde_json::from_str::<Record>(&c.metadata).ok().and_then(|r| r.at.get(identity).copied());
+                (format!("{}-{}", c.at.topic, c.at.partition), shared.unwrap_or(c.at.offset).to_string())
+            };
+            let positions: Vec<_> = offsets.iter().map(position).collect();
+            match sources.iter_mut().find(|s| s.identity == *identity) {
+                // Tasks share the partitions of a source.
+                Some(source) => source.positions.extend(positions),
+                None => sources.push(SourceState {
+                    identity: identity.clone(),
+                    table: String::new(),
+                    positions,
+                    watermark: None,
+                    sinks: vec![],
+                }),
+            }
+        }
+        tracing::info!("going on from commit {} of generation {}", found.record.epoch, found.record.generation);
+        Ok(Restored { state: Some(state), streamed: loaded.streamed })
+    }
 }
 
 /// Where this job's record stands.
@@ -259,63 +352,6 @@ fn find_record(
         .hint("give each pipeline a 'properties.group.id' of its own, or the 'pipeline.name' that it had"));
     }
     Ok(Some(Found { record, offsets }))
-}
-
-/// What a record says, as a savepoint would.
-fn load(
-    graph: &Graph,
-    options: &JobOptions,
-    found: &Found,
-    generation: u64,
-    checkpoints: &mut Option<Checkpoints>,
-    keeper: &Keeper,
-    streams: &dyn Fn(&str, &Layout) -> bool,
-) -> Result<Restored> {
-    let loaded = match checkpoints {
-        Some(checkpoints) => checkpoints.load(Some(&found.record), generation, streams)?,
-        None if found.record.snapshot.is_some() => {
-            return Err(Error::runtime("the last commit has state, but 'execution.checkpointing.dir' is not set"));
-        }
-        None => Default::default(),
-    };
-    let sources: Vec<SourceState> = match keeper {
-        Keeper::File | Keeper::Database => found.record.sources.clone(),
-        _ => loaded.sources,
-    };
-    let layouts = |operators: &[OperatorState]| -> BTreeMap<String, Layout> {
-        operators.iter().map(|o| (o.identity.clone(), o.layout.clone())).collect()
-    };
-    let before = layouts(&loaded.operators);
-    // The SQL may be another one than that of the last commit.
-    let state = Savepoint { sql: String::new(), sources, operators: loaded.operators };
-    let mut state = crate::savepoint::adapt(graph, state, options.allow_non_restored)?;
-    if let Some(checkpoints) = checkpoints {
-        match layouts(&state.operators) == before {
-            true => checkpoints.clean()?,
-            // What is upon the old files would not mean the same.
-            false => checkpoints.start_over(generation)?,
-        }
-    }
-    let sources = &mut state.sources;
-    for source in sources.iter_mut().filter(|s| found.offsets.iter().any(|(i, _)| *i == s.identity)) {
-        source.positions.clear();
-    }
-    for (identity, offsets) in found.offsets.iter().filter(|(_, o)| !o.is_empty()) {
-        let position = |c: &CommittedOffset| {
-            let shared = serde_json::from_str::<Record>(&c.metadata).ok().and_then(|r| r.at.get(identity).copied());
-            (format!("{}-{}", c.at.topic, c.at.partition), shared.unwrap_or(c.at.offset).to_string())
-        };
-        let positions: Vec<_> = offsets.iter().map(position).collect();
-        match sources.iter_mut().find(|s| s.identity == *identity) {
-            // Tasks share the partitions of a source.
-            Some(source) => source.positions.extend(positions),
-            None => {
-                sources.push(SourceState { identity: identity.clone(), table: String::new(), positions, watermark: None, sinks: vec![] })
-            }
-        }
-    }
-    tracing::info!("going on from commit {} of generation {}", found.record.epoch, found.record.generation);
-    Ok(Restored { state: Some(state), streamed: loaded.streamed })
 }
 
 fn hash(text: &str) -> u64 {
