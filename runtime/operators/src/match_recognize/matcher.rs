@@ -5,9 +5,10 @@
 use sluice_batch::algebra::SkipTo;
 use sluice_batch::{Error, EvalContext, Millis, Result, SqlType};
 
-use super::condition::{Condition, View};
+use super::condition::Condition;
 use super::pattern::{FINAL, Program};
 use super::rows::{Chunks, KeyRows};
+use super::view::View;
 
 /// What decides whether a variable takes a row.
 #[derive(Default)]

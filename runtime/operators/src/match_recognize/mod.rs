@@ -8,6 +8,7 @@ mod rows;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -23,10 +24,11 @@ use crate::spec::MatchSpec;
 use crate::state::{DeltaWriter, SnapshotReader, SnapshotWriter, key_prefix};
 use crate::time::to_millis;
 use crate::{Operator, Output};
-use condition::{Args, Condition, Prefixes, Slot, View};
+use condition::Condition;
 use matcher::{Matcher, Scratch, Variable};
 use pattern::Program;
 use rows::{Chunk, Chunks, KeyRows, Prefix, RowRef};
+use view::{Args, Prefixes, Slot, View};
 
 /// Rows held per row needed, and rows held at least, before chunks are rewritten.
 const WASTE: usize = 4;
@@ -329,7 +331,7 @@ impl Found {
             for (slot, values) in measure.slots.iter().zip(values) {
                 match values {
                     SlotValues::Rows(rows) => rows.push(view.slot_row(slot)),
-                    SlotValues::Values(datums) => datums.push(condition::to_datum(view.slot(slot)?, slot.ty())),
+                    SlotValues::Values(datums) => datums.push(view::to_datum(view.slot(slot)?, slot.ty())),
                 }
             }
         }
