@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A Kubernetes duration like `30s`, `10m`, `1h30m`: one or more numbers with a unit (ms, s, m, h, d).
 pub fn duration_schema(_: &mut SchemaGenerator) -> Schema {
@@ -44,11 +44,39 @@ impl LocalRef {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Resources {
     /// What the scheduler reserves, e.g. `cpu: "1"`, `memory: 512Mi`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "quantities")]
     pub requests: BTreeMap<String, IntOrString>,
     /// What the container may use at most.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "quantities")]
     pub limits: BTreeMap<String, IntOrString>,
+}
+
+/// A quantity may be any whole number (`memory: 4294967296`); [`IntOrString`] holds 32 bits.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Quantity {
+    Small(i32),
+    Large(i64),
+    Text(String),
+}
+
+impl From<Quantity> for IntOrString {
+    fn from(quantity: Quantity) -> Self {
+        match quantity {
+            Quantity::Small(n) => Self::Int(n),
+            Quantity::Large(n) => Self::String(n.to_string()),
+            Quantity::Text(text) => Self::String(text),
+        }
+    }
+}
+
+fn quantities<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, IntOrString>, D::Error> {
+    let map = BTreeMap::<String, Quantity>::deserialize(from)?;
+    Ok(map.into_iter().map(|(name, quantity)| (name, quantity.into())).collect())
+}
+
+fn quantity<'de, D: Deserializer<'de>>(from: D) -> Result<Option<IntOrString>, D::Error> {
+    Ok(Option::<Quantity>::deserialize(from)?.map(Into::into))
 }
 
 /// Where state, checkpoints and savepoints are kept.
@@ -82,9 +110,33 @@ pub struct VolumeClaim {
     #[schemars(length(min = 1, max = 253))]
     pub existing_claim: Option<String>,
     /// Size of a claim that the operator makes, e.g. `10Gi`. It is called `<deployment>-state`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "quantity")]
     pub size: Option<IntOrString>,
     /// Storage class of that claim; the cluster's default if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class_name: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn quantities_are_as_in_a_pod() {
+        for (given, read) in [
+            (json!(2), IntOrString::Int(2)),
+            (json!("2Gi"), IntOrString::String("2Gi".into())),
+            (json!(4_294_967_296_i64), IntOrString::String("4294967296".into())),
+        ] {
+            let resources: Resources = serde_json::from_value(json!({"limits": {"memory": given}})).unwrap();
+            assert_eq!(resources.limits["memory"], read);
+            let claim: VolumeClaim = serde_json::from_value(json!({"size": given})).unwrap();
+            assert_eq!(claim.size, Some(read));
+        }
+        assert!(serde_json::from_value::<Resources>(json!({"limits": {"memory": [1]}})).is_err());
+        assert_eq!(serde_json::from_value::<VolumeClaim>(json!({"existingClaim": "a"})).unwrap().size, None);
+    }
 }

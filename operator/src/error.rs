@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::runtime_api::RuntimeError;
+
 /// Why a reconcile did not get to its end. "Not ready yet" is none of these: it is a decision.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -10,7 +12,7 @@ pub enum Error {
     #[error("failed to write {what} as JSON")]
     Json { what: String, source: serde_json::Error },
     #[error(transparent)]
-    Runtime(#[from] crate::runtime_api::RuntimeError),
+    Runtime(#[from] RuntimeError),
     #[error("{0}")]
     Setup(String),
 }
@@ -37,13 +39,14 @@ impl Error {
                 _ => "ApiServerError",
             },
             Self::Json { .. } | Self::Setup(_) => "InternalError",
+            Self::Runtime(RuntimeError::Refused { .. }) => "SessionRefused",
             Self::Runtime(_) => "RuntimeError",
         }
     }
 
     /// Whether a human has to do something: it is worth showing in the status.
     pub fn is_terminal(&self) -> bool {
-        matches!(self.reason(), "QuotaExceeded" | "Forbidden" | "Refused")
+        matches!(self.reason(), "QuotaExceeded" | "Forbidden" | "Refused" | "SessionRefused")
     }
 
     /// The whole chain in one line.

@@ -42,7 +42,7 @@ pub async fn act(context: &Context, object: &StreamingDeployment, owner: &Owner,
 /// Kinds of children that an action changes.
 fn touched(action: &Action) -> Kinds {
     match action {
-        Action::AddFinalizer | Action::RemoveFinalizer | Action::Submit { .. } | Action::Withdraw { .. } => Kinds::NONE,
+        Action::AddFinalizer | Action::RemoveFinalizer | Action::Try(_) | Action::Submit { .. } | Action::Withdraw { .. } => Kinds::NONE,
         Action::CreateRevision(_) | Action::DeleteRevision(_) => Kinds::REVISIONS,
         Action::Apply(child) => Kinds::of(child.kind) | pods_of(child.kind),
         Action::Delete(kind, _) => Kinds::of(*kind) | pods_of(*kind),
@@ -90,6 +90,7 @@ async fn perform(context: &Context, object: &StreamingDeployment, owner: &Owner,
             applied(context, owner, child.kind, object);
             Ok(())
         }
+        Action::Try(child) => apply::dry_run(context, ns, child).await,
         Action::Delete(kind, name) => apply::delete(context, ns, *kind, name).await,
         Action::DeleteRevision(name) => apply::delete_typed::<ControllerRevision>(context, ns, name).await,
         Action::DeletePod(name) => apply::delete_typed::<Pod>(context, ns, name).await,

@@ -15,6 +15,7 @@ mod resolve;
 pub mod revision;
 pub mod schedule;
 pub mod status;
+mod unknown;
 pub mod validate;
 
 use std::time::Duration;
@@ -39,9 +40,15 @@ use validate::{Validated, validate};
 /// # Errors
 /// If the API server refuses or does not answer; what a human has to know of that is in the status by then.
 pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result<Next> {
-    let Some(object) = read(context, namespace, name).await? else {
+    let resource = ApiResource::erase::<StreamingDeployment>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource);
+    let Some(raw) = api.get_opt(name).await.what(|| format!("read the StreamingDeployment {name}"))? else {
         forget(context, namespace, name);
         return Ok(Next::await_change());
+    };
+    let object = match serde_json::to_value(&raw).and_then(serde_json::from_value::<StreamingDeployment>) {
+        Ok(object) => object,
+        Err(error) => return unknown::show(context, &raw, &error).await,
     };
     let deleting = object.metadata.deletion_timestamp.as_ref().map(|t| t.0);
     if has(&object, names::RECONCILE_ANNOTATION, "paused") && deleting.is_none() {
@@ -51,6 +58,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     let owner = Owner { name: name.into(), namespace: namespace.into(), uid: object.metadata.uid.clone().unwrap_or_default() };
     let old = object.status.clone().unwrap_or_default();
     let seen = look(context, &owner, &object, &old).await?;
+    let refused = context.refusal(namespace, name);
     let decision = decide(&Input {
         owner: &owner,
         generation: generation(&object),
@@ -62,6 +70,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
         observed: &seen.observed,
         status: &old,
         default_image: seen.image.as_deref().unwrap_or(&context.default_image),
+        refused: refused.as_ref(),
         now: context.now(),
     });
     context.metrics.phase(namespace, name, decision.status.phase.map(|p| format!("{p:?}")));
@@ -159,30 +168,6 @@ async fn carry_out(
     // What was just written is to be looked at: the watch tells of it, too, but not of a job's own state.
     let wait = Duration::try_from(decision.requeue).unwrap_or(Duration::from_secs(30));
     Ok(Next::requeue(if soon { wait.min(Duration::from_millis(500)) } else { wait }))
-}
-
-/// Reads a deployment. One that this version does not understand gets a condition that says so.
-async fn read(context: &Context, namespace: &str, name: &str) -> Result<Option<StreamingDeployment>> {
-    let resource = ApiResource::erase::<StreamingDeployment>(&());
-    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource);
-    let Some(raw) = api.get_opt(name).await.what(|| format!("read the StreamingDeployment {name}"))? else { return Ok(None) };
-    let value = serde_json::to_value(&raw).unwrap_or_default();
-    match serde_json::from_value::<StreamingDeployment>(value.clone()) {
-        Ok(object) => Ok(Some(object)),
-        Err(error) => {
-            let mut shell = StreamingDeployment::new(name, sluice_crds::StreamingDeploymentSpec::default());
-            shell.metadata = raw.metadata.clone();
-            let old: StreamingDeploymentStatus = serde_json::from_value(value["status"].clone()).unwrap_or_default();
-            let mut new = old.clone();
-            let message = format!("this operator does not understand the object: {error}");
-            for kind in ["Accepted", "Ready"] {
-                let generation = raw.metadata.generation.unwrap_or(0);
-                status::set(&mut new.conditions, kind, false, "Invalid", &message, generation, context.now());
-            }
-            apply::status(context, &shell, Some(&old), &new).await?;
-            Ok(None)
-        }
-    }
 }
 
 /// Shows an error that needs a human: a quota, a right that is missing. `shown`: the status as it is written.

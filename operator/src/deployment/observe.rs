@@ -88,6 +88,8 @@ pub struct Preflight {
     pub outcome: Option<std::result::Result<Option<String>, Failure>>,
     /// Why it cannot start, as it looks: an image that cannot be pulled, a Secret that is not there, a quota. It may be over soon.
     pub waits: Option<Failure>,
+    /// What it waits for that may come by itself: a node with room.
+    pub pending: Option<String>,
 }
 
 /// Why something failed: a condition reason and a text.
@@ -359,7 +361,9 @@ fn preflight(job: &JobSeen, children: &Children) -> Option<Preflight> {
         (false, failed) => failed.as_ref().map(|(reason, message)| Err(preflight_failure(&view, reason.as_deref(), message.as_deref()))),
     };
     let waits = view.waiting.as_ref().filter(|_| view.ended.is_none()).filter(|(why, _)| STUCK.contains(&why.as_str()));
-    Some(Preflight { revision, outcome, waits: waits.map(|(why, text)| not_started(why, text)) })
+    let pending = view.waiting.as_ref().filter(|(why, text)| !STUCK.contains(&why.as_str()) && !text.is_empty());
+    let pending = pending.map(|(why, text)| format!("{why}: {text}"));
+    Some(Preflight { revision, outcome, waits: waits.map(|(why, text)| not_started(why, text)), pending })
 }
 
 /// `sluice check`: all state is used, but something starts empty.

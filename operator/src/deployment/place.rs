@@ -146,7 +146,7 @@ impl Plan<'_> {
     pub fn place(&mut self, revision: &Revision, start: &StartedFrom, options: &WorkloadOptions) {
         let owner = self.input.owner;
         let Some(session) = &self.input.observed.session else {
-            return self.apply(build::workload(owner, revision, start, options));
+            return self.place_pods(revision, build::workload(owner, revision, start, options), options.replicas);
         };
         match self.input.observed.workload(revision.number) {
             Some(there) if options.replicas == 0 || there.start != *start => self.displace(revision.number),
@@ -162,6 +162,20 @@ impl Plan<'_> {
                 }
                 Err(failure) => self.wait_for(failure),
             },
+        }
+    }
+
+    /// A StatefulSet of the right hash that somebody has scaled is put back: to nothing it would stand still, to two it would write twice.
+    fn place_pods(&mut self, revision: &Revision, child: build::Child, replicas: i32) {
+        let observed = self.input.observed;
+        let applied = observed.applied.get(&(child.kind, child.name.clone())) == Some(&child.hash);
+        match observed.workload(revision.number).map(|w| w.replicas).filter(|there| applied && *there != replicas) {
+            Some(there) => {
+                let text = format!("the StatefulSet {} was scaled to {there} past the operator; it is scaled to {replicas} again", child.name);
+                self.event(true, "ScaledBack", format!("{text} (spec.suspend stops a job, spec.parallelism spreads it)"));
+                self.put_back(child);
+            }
+            None => self.apply(child),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use sluice_crds::{JobState, LastCheckpoint, LastFailure, OperationType, Phase, StreamingDeploymentStatus};
+use sluice_crds::{JobState, LastCheckpoint, LastFailure, OperationType, Phase, Step, StreamingDeploymentStatus};
 
 use super::decide::Input;
 use super::observe::{Failure, PodView};
@@ -12,6 +12,9 @@ use crate::runtime_api::RuntimeState;
 /// The checkpoint in the status is refreshed this often: a write that tells nobody anything but that time has passed. How it is now the job says
 /// (`kubectl sluice status`), and `CheckpointHealthy` if it is late.
 const REFRESH: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+
+/// The API server takes no longer messages.
+const LONGEST: usize = 32_768;
 
 /// Sets a condition; its transition time changes only if its status does.
 pub fn set(conditions: &mut Vec<Condition>, kind: &str, holds: bool, reason: &str, message: &str, generation: i64, now: Timestamp) {
@@ -26,7 +29,7 @@ fn put(conditions: &mut Vec<Condition>, kind: &str, status: &str, reason: &str, 
         type_: kind.into(),
         status: status.into(),
         reason: reason.into(),
-        message: message.into(),
+        message: message.chars().take(LONGEST).collect(),
         observed_generation: Some(generation),
         last_transition_time: since,
     };
@@ -220,8 +223,23 @@ fn waits(input: &Input, status: &StreamingDeploymentStatus, pod: Option<&PodView
     let revision = status.operation.as_ref().map_or(status.revision.unwrap_or_default().current, |o| o.revision);
     let preflight = || input.observed.preflights.iter().find(|p| p.revision == revision)?.waits.as_ref().map(|w| w.message.clone());
     let refused = || input.observed.workload(revision)?.refused.clone();
-    let pod = pod.filter(|p| !p.running).and_then(|p| p.waiting.as_ref()).map(|(reason, text)| format!("{reason}: {text}"));
-    pod.or_else(refused).or_else(preflight)
+    let unready = pod.filter(|p| !p.running).and_then(|p| Some((p, p.waiting.as_ref()?))).map(|(pod, (reason, text))| match text.as_str() {
+        "" => format!("{reason}: if it stays so, a Secret, a key of it or a volume is not there (kubectl describe pod {})", pod.name),
+        text => format!("{reason}: {text}"),
+    });
+    unready.or_else(refused).or_else(preflight).or_else(|| leaving(input, status, revision))
+}
+
+/// A pod that is to go holds up whatever comes behind it: two must not run.
+fn leaving(input: &Input, status: &StreamingDeploymentStatus, revision: i64) -> Option<String> {
+    if input.observed.session.is_some() {
+        return None;
+    }
+    let stops = status.operation.as_ref().filter(|o| o.step == Step::Stop).map(|o| o.from.unwrap_or(o.revision));
+    let pods = &input.observed.workload(stops.unwrap_or(revision))?.pods;
+    let pod = pods.first().filter(|_| pods.iter().all(|p| p.terminating))?;
+    let text = "is terminating; if it stays so its node does not answer: when that is certainly off, kubectl delete pod --force, or taint the node                 node.kubernetes.io/out-of-service";
+    Some(format!("the pod {} {text}", pod.name))
 }
 
 fn ready(status: &StreamingDeploymentStatus, waits: Option<&str>, accepted: (bool, &str, &str)) -> (bool, String, String) {
@@ -233,7 +251,7 @@ fn ready(status: &StreamingDeploymentStatus, waits: Option<&str>, accepted: (boo
             OperationType::Suspend => ("Suspending", "the job stops"),
             OperationType::Delete => ("Deleting", "the job stops"),
         };
-        let waits = waits.map(|w| format!(": {w}")).unwrap_or_default();
+        let waits = waits.or(operation.message.as_deref()).map(|w| format!(": {w}")).unwrap_or_default();
         return (false, reason.into(), format!("{what} ({:?}){waits}", operation.step));
     }
     if !accepted.0 {
@@ -253,7 +271,7 @@ fn ready(status: &StreamingDeploymentStatus, waits: Option<&str>, accepted: (boo
         JobState::Failed => (false, "Failed".into(), status.halted.as_ref().map(|h| h.message.clone()).unwrap_or_default()),
         JobState::Restarting => (false, "Restarting".into(), status.last_failure.as_ref().map(|f| f.message.clone()).unwrap_or_default()),
         JobState::Stopped => (false, "Stopped".into(), "the job was stopped; it is started again".into()),
-        JobState::Initializing => (false, "Starting".into(), "sources and sinks are being opened".into()),
+        JobState::Initializing => (false, "Starting".into(), waits.unwrap_or("sources and sinks are being opened").into()),
         JobState::Unknown => (false, "Unknown".into(), "the job's REST API does not answer".into()),
     }
 }

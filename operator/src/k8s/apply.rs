@@ -43,13 +43,24 @@ pub async fn child(context: &Context, namespace: &str, child: &Child) -> Result<
     result.what(|| format!("apply the {:?} {}", child.kind, child.name))
 }
 
+/// Asks the API server whether it would take a child; nothing is changed.
+///
+/// # Errors
+/// What the API server refuses.
+pub async fn dry_run(context: &Context, namespace: &str, child: &Child) -> Result<()> {
+    let result = api(context, namespace, child.kind).patch(&child.name, &params().dry_run(), &Patch::Apply(&child.object)).await;
+    result.map(drop).what(|| format!("apply the {:?} {}", child.kind, child.name))
+}
+
 /// Deletes a child and what it owns. It is no error if there is none.
 ///
 /// # Errors
 /// What the API server refuses.
 pub async fn delete(context: &Context, namespace: &str, kind: Kind, name: &str) -> Result<()> {
     context.metrics.writes.inc();
-    let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
+    // A StatefulSet is seen until its pods are gone: until then nothing may take the job's place.
+    let policy = if kind == Kind::StatefulSet { PropagationPolicy::Foreground } else { PropagationPolicy::Background };
+    let params = DeleteParams { propagation_policy: Some(policy), ..DeleteParams::default() };
     gone(api(context, namespace, kind).delete(name, &params).await.map(drop)).what(|| format!("delete the {kind:?} {name}"))
 }
 

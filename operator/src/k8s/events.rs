@@ -15,8 +15,8 @@ use crate::deployment::decide::Note;
 use crate::deployment::revision::hash;
 use crate::names;
 
-/// The API server takes no longer notes.
-const MOST: usize = 1000;
+/// The API server takes no longer notes: so many bytes.
+const MOST: usize = 1024;
 
 /// Publishes events. One that cannot be published is logged: nothing depends on it.
 pub async fn publish(context: &Context, object: &ObjectReference, notes: &[Note]) {
@@ -42,12 +42,33 @@ fn event(context: &Context, object: &ObjectReference, note: &Note) -> Event {
         },
         type_: Some(if note.warning { "Warning" } else { "Normal" }.into()),
         reason: Some(note.reason.clone()),
-        note: Some(note.text.chars().take(MOST).collect()),
+        note: Some(first(&note.text, MOST).to_owned()),
         action: Some("Reconcile".into()),
         event_time: Some(MicroTime(now)),
         regarding: Some(object.clone()),
         reporting_controller: Some(names::FIELD_MANAGER.into()),
         reporting_instance: Some(context.instance.clone()),
         ..Event::default()
+    }
+}
+
+/// At most so many bytes of the beginning.
+fn first(text: &str, most: usize) -> &str {
+    let mut to = text.len().min(most);
+    while !text.is_char_boundary(to) {
+        to -= 1;
+    }
+    &text[..to]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_cut_where_a_character_ends() {
+        for (text, most, cut) in [("abc", 9, "abc"), ("abc", 2, "ab"), ("aéb", 2, "a"), ("日本", 5, "日"), ("日本", 2, "")] {
+            assert_eq!(first(text, most), cut, "{text} {most}");
+        }
     }
 }

@@ -35,7 +35,7 @@ pub struct Store {
     pub events: Vec<(String, String)>,
     /// So many writes go through, then the operator is dead: every answer is lost.
     pub dies_after: Option<usize>,
-    /// What the API server refuses: method and plural, code and message.
+    /// What the API server refuses: method and `plural` or `plural/name`, code and message.
     pub refuse: Option<(Method, String, u16, String)>,
 }
 
@@ -284,7 +284,9 @@ impl FakeApi {
         if creates {
             store.requests.insert(("create".into(), resource));
         }
-        if let Some((_, _, code, message)) = store.refuse.clone().filter(|(m, plural, ..)| m == method && *plural == path.key.0) {
+        if let Some((_, _, code, message)) = store.refuse.clone().filter(|(m, what, ..)| {
+            m == method && (*what == path.key.0 || *what == format!("{}/{}", path.key.0, path.key.2))
+        }) {
             return Ok(status(StatusCode::from_u16(code).unwrap(), "Forbidden", &message));
         }
         if method == Method::GET {
@@ -293,6 +295,9 @@ impl FakeApi {
                 Some(object) => (StatusCode::OK, object.clone()),
                 None => status(StatusCode::NOT_FOUND, "NotFound", "not found"),
             });
+        }
+        if uri.query().is_some_and(|q| q.contains("dryRun=All")) {
+            return Ok((StatusCode::OK, body.clone()));
         }
         let result = store.write(method, &path, kind, body);
         if path.key.0 != "events" {

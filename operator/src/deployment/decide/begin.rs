@@ -2,7 +2,8 @@
 
 use sluice_crds::{Operation, OperationType, RevisionStatus, StartedFrom, Step, UpgradeMode};
 
-use super::Plan;
+use super::{Action, Plan};
+use crate::deployment::build::{self, WorkloadOptions};
 use crate::deployment::observe::Failure;
 use crate::deployment::revision::{Revision, Template};
 use crate::names;
@@ -18,9 +19,12 @@ impl Plan<'_> {
         let revisions = self.revisions();
         let wanted = self.input.wanted_hash();
         let current = self.input.observed.revision(revisions.current).cloned();
+        let current = current.or_else(|| self.made_again(revisions.current));
         let Some(current) = current else {
-            if !suspend && wanted.is_some() {
-                self.begin_deploy();
+            match revisions.current {
+                0 if !suspend && wanted.is_some() => self.begin_deploy(),
+                0 => {}
+                lost => self.begin_without(lost),
             }
             return;
         };
@@ -119,8 +123,41 @@ impl Plan<'_> {
         self.input.valid.template.as_ref().is_ok_and(Template::makes_volume) && self.own_volume().is_none()
     }
 
+    /// The current revision, if somebody has deleted its ControllerRevision and the spec is still what its children were made of.
+    fn made_again(&mut self, number: i64) -> Option<Revision> {
+        let (owner, observed) = (self.input.owner, self.input.observed);
+        let template = self.input.wanted().filter(|_| number > 0)?;
+        let image = self.status.image.clone().unwrap_or_else(|| self.input.default_image.to_owned());
+        let revision = Revision::new(number, &template, &image);
+        let is_there = |child: build::Child| observed.applied.get(&(child.kind, child.name)) == Some(&child.hash);
+        let allow_non_restored_state = self.input.valid.policy.upgrade.allow_non_restored_state;
+        let options = WorkloadOptions { replicas: i32::from(self.status.halted.is_none()), allow_non_restored_state };
+        let in_session = observed.session.is_some();
+        let same = is_there(build::config_map(owner, &revision))
+            && (in_session || is_there(build::workload(owner, &revision, &self.started_from(), &options)));
+        if !same {
+            return None;
+        }
+        self.actions.push(Action::CreateRevision(Box::new(revision.clone())));
+        Some(revision)
+    }
+
+    /// What runs is not known any more: what the spec asks for takes its place, on the same state.
+    fn begin_without(&mut self, lost: i64) {
+        let Some(template) = self.input.wanted() else { return };
+        let suspended = self.input.valid.policy.suspend.is_some() && self.status.halted.is_some();
+        if suspended || !self.has_room(template.parallelism) {
+            return;
+        }
+        let (number, start) = (self.next_number(), self.started_from());
+        self.start_operation(OperationType::Upgrade, Step::Stop, number, template.hash(), Some(start));
+        let name = names::revision(&self.input.owner.name, lost);
+        let text = format!("the ControllerRevision {name} is gone: revision {number} takes its place and goes on from the last checkpoint");
+        self.event(true, "RevisionLost", text);
+    }
+
     fn begin_deploy(&mut self) {
-        let Ok(template) = &self.input.valid.template else { return };
+        let Some(template) = self.input.wanted() else { return };
         let Some(start) = self.restored_start() else { return };
         if !self.has_room(template.parallelism) {
             return;
@@ -132,8 +169,9 @@ impl Plan<'_> {
     }
 
     fn begin_upgrade(&mut self, current: &Revision) {
-        let Ok(template) = &self.input.valid.template else { return };
-        if template.storage != current.template.storage {
+        let Some(template) = self.input.wanted() else { return };
+        let stored = current.template.storage.is_some();
+        if stored && template.storage != current.template.storage {
             let message = "spec.storage cannot be changed while there is state in it: put it back, or create another StreamingDeployment that \
                            restores from a savepoint of this one";
             self.blocked = Some(Failure { reason: "StorageChanged".into(), message: message.into() });
@@ -143,7 +181,7 @@ impl Plan<'_> {
             return;
         }
         let restore = template.restore_nonce != current.template.restore_nonce;
-        let stateless = self.input.valid.policy.upgrade.mode == UpgradeMode::Stateless;
+        let stateless = self.input.valid.policy.upgrade.mode == UpgradeMode::Stateless || !stored;
         let runs = self.status.halted.is_none();
         let start = if restore {
             let Some(start) = self.restored_start() else { return };

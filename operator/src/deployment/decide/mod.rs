@@ -8,6 +8,8 @@ mod scheduled;
 mod steady;
 mod steps;
 
+use std::borrow::Cow;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sluice_crds::{DeletionPolicy, Operation, RestoreFrom, RevisionStatus, StartedFrom, Step, StreamingDeploymentStatus};
@@ -16,7 +18,7 @@ pub use steady::OWN as OWN_TRIGGERS;
 
 use super::build::{Child, Kind, Owner};
 use super::observe::{Failure, Observed, ObservedSavepoint};
-use super::revision::Revision;
+use super::revision::{Revision, Template};
 use super::status;
 use super::validate::Validated;
 use crate::runtime_api::{SavepointRequest, Submission};
@@ -34,10 +36,24 @@ pub struct Input<'a> {
     pub observed: &'a Observed,
     pub status: &'a StreamingDeploymentStatus,
     pub default_image: &'a str,
+    /// What the API server refused when this was acted upon last: reason and text.
+    pub refused: Option<&'a (String, String)>,
     pub now: Timestamp,
 }
 
 impl Input<'_> {
+    /// What the spec asks for; None if it is invalid. A `restoreFrom` that was removed has done its work: that is no change.
+    pub fn wanted(&self) -> Option<Cow<'_, Template>> {
+        let template = self.valid.template.as_ref().ok()?;
+        let current = self.observed.revision(self.status.revision.unwrap_or_default().current);
+        match current.map(|c| c.template.restore_nonce) {
+            Some(nonce) if self.restore_from.is_none() && nonce != template.restore_nonce => {
+                Some(Cow::Owned(Template { restore_nonce: nonce, ..template.clone() }))
+            }
+            _ => Some(Cow::Borrowed(template)),
+        }
+    }
+
     /// Hash of the revision that runs.
     pub fn current_hash(&self, status: &StreamingDeploymentStatus) -> Option<&String> {
         self.observed.revision(status.revision.unwrap_or_default().current).map(|r| &r.hash)
@@ -45,7 +61,7 @@ impl Input<'_> {
 
     /// Hash of what the spec asks for; None if it is invalid.
     pub fn wanted_hash(&self) -> Option<String> {
-        self.valid.template.as_ref().ok().map(super::revision::Template::hash)
+        self.wanted().map(|template| template.hash())
     }
 }
 
@@ -56,6 +72,8 @@ pub enum Action {
     RemoveFinalizer,
     CreateRevision(Box<Revision>),
     Apply(Box<Child>),
+    /// Asks whether a child would be taken; nothing is changed.
+    Try(Box<Child>),
     /// Deletes a child, with what it owns.
     Delete(Kind, String),
     DeleteRevision(String),
@@ -200,6 +218,12 @@ impl<'a> Plan<'a> {
         if there != Some(&child.hash) {
             self.actions.push(Action::Apply(Box::new(child)));
         }
+    }
+
+    /// Applies a child although it was applied like that: somebody else has changed it.
+    pub fn put_back(&mut self, child: Child) {
+        self.actions.retain(|a| !matches!(a, Action::Apply(c) if c.kind == child.kind && c.name == child.name));
+        self.actions.push(Action::Apply(Box::new(child)));
     }
 
     /// The claim of the volume that the operator has made, if it is there.

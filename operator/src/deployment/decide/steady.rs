@@ -36,7 +36,7 @@ impl Plan<'_> {
         let pod = observed.workload(current).and_then(|w| w.pods.iter().find(|p| !p.terminating)).cloned().unwrap_or_default();
         let state = observed.info(current).map(|i| i.state);
         let ended = pod.ended.as_ref().filter(|_| !pod.running);
-        if state == Some(RuntimeState::Finished) || ended.is_some_and(|e| e.exit_code == 0) {
+        if state == Some(RuntimeState::Finished) {
             self.halt("Finished", "the job has done all it had to do");
             return self.event(false, "Finished", "the job has done all it had to do");
         }
@@ -52,6 +52,14 @@ impl Plan<'_> {
             }
         }
         let Some(ended) = ended else { return };
+        if ended.exit_code == 0 {
+            // A job that has finished stays up and says so. This one was told to go: its node is shut down or short of memory, its probe failed.
+            // The kubelet or the StatefulSet's controller starts it again; a session does not.
+            if observed.session.is_some() {
+                self.displace(current);
+            }
+            return;
+        }
         let policy = &self.input.valid.policy;
         let failures = pod.restarts + 1;
         let why = if !policy.restart_enabled {
@@ -110,7 +118,7 @@ impl Plan<'_> {
     }
 
     /// Their files go as their deletionPolicy says. Failed ones do not drive out good ones.
-    fn prune_savepoints(&mut self, start: &StartedFrom) {
+    pub fn prune_savepoints(&mut self, start: &StartedFrom) {
         let policy = &self.input.valid.policy;
         let own = self.input.observed.savepoints.iter().filter(|s| OWN.contains(&s.trigger.as_str()) && !s.deleting);
         let ended = own.filter(|s| !matches!(s.phase, SavepointPhase::Pending | SavepointPhase::InProgress));

@@ -21,6 +21,12 @@ const STUCK: SignedDuration = SignedDuration::from_secs(20);
 const DOWN: SignedDuration = SignedDuration::from_secs(30);
 /// So many crashes of a new revision are enough.
 const CRASHES: i32 = 3;
+/// Between two tries of a savepoint that a job is to be suspended with.
+const SUSPEND_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+/// The reason of a start that another one takes the place of.
+const SUPERSEDED: &str = "Superseded";
+/// What a human does about something that is not the spec's fault.
+const TRY_AGAIN: &str = " (when that is repaired, another spec.restartNonce tries again)";
 
 impl Plan<'_> {
     /// Does a step; leads on by changing `status.operation`.
@@ -39,8 +45,8 @@ impl Plan<'_> {
         if let Some(revision) = self.revision(operation.revision) {
             return Some(revision);
         }
-        let template = self.input.valid.template.as_ref().ok().filter(|t| t.hash() == operation.hash)?;
-        let revision = Revision::new(operation.revision, template, self.input.default_image);
+        let template = self.input.wanted().filter(|t| t.hash() == operation.hash)?;
+        let revision = Revision::new(operation.revision, &template, self.input.default_image);
         self.actions.push(Action::CreateRevision(Box::new(revision.clone())));
         Some(revision)
     }
@@ -53,13 +59,20 @@ impl Plan<'_> {
         let owner = self.input.owner;
         self.apply(build::config_map(owner, &revision));
         let seen = self.input.observed.preflights.iter().find(|p| p.revision == revision.number).cloned();
+        if let Some(message) = self.refused(&[&names::revision(&owner.name, revision.number), &names::preflight(&owner.name, revision.number)]) {
+            return self.reject(operation, &Failure { reason: "Refused".into(), message });
+        }
         let Some(seen) = seen else {
+            self.try_workload(operation, &revision);
             return self.apply(build::preflight(owner, &self.for_preflight(&revision), self.state_to_check(operation)));
         };
         match seen.outcome {
             None => {
+                if let (Some(text), Some(operation)) = (seen.pending, &mut self.status.operation) {
+                    operation.message = Some(format!("the preflight waits: {text}"));
+                }
                 if let Some(mut failure) = seen.waits.filter(|_| self.step_time(operation) > STUCK) {
-                    failure.message.push_str(" (when that is repaired, another spec.restartNonce tries again)");
+                    failure.message.push_str(TRY_AGAIN);
                     self.reject(operation, &failure);
                 }
             }
@@ -70,7 +83,15 @@ impl Plan<'_> {
                 self.event(true, "IncompatibleState", failure.message);
                 self.after_preflight(operation);
             }
-            Some(Err(failure)) => self.reject(operation, &failure),
+            Some(Err(mut failure)) => {
+                if failure.reason == "PreflightFailed" {
+                    if let Some(waited) = &operation.message {
+                        failure.message = format!("{}; {waited}", failure.message);
+                    }
+                    failure.message.push_str(TRY_AGAIN);
+                }
+                self.reject(operation, &failure);
+            }
             Some(Ok(warning)) => {
                 if let Some(warning) = warning {
                     self.event(true, "PartialState", format!("some state of revision {} starts empty:\n{warning}", operation.revision));
@@ -244,17 +265,37 @@ impl Plan<'_> {
         }
         let message = format!("no savepoint could be taken ({why}), and spec.upgrade.fallback is Block");
         if operation.kind == OperationType::Suspend {
-            // Tried again: the job is to be down.
-            self.event(true, "SavepointFailed", message);
-            let (now, id) = (self.now(), operation.started_at.clone());
-            if let Some(operation) = &mut self.status.operation
-                && now != id
-            {
-                (operation.savepoint, operation.started_at, operation.step_started_at) = (None, now.clone(), now);
-            }
-            return;
+            return self.suspend_again(operation, &message);
         }
         self.reject(operation, &Failure { reason: "SavepointFailed".into(), message });
+    }
+
+    /// A job that is to be down, but not without a savepoint, is asked for one again; not if it is not to be down any more.
+    fn suspend_again(&mut self, operation: &Operation, message: &str) {
+        if self.input.valid.policy.suspend.is_none() {
+            self.event(false, "Resuming", "the job was not suspended, and is not to be any more");
+            self.status.operation = None;
+            return;
+        }
+        let text = format!("{message}; it is tried again (LastState would suspend the job with its last checkpoint)");
+        let told = operation.message.as_ref() == Some(&text);
+        if !told {
+            self.event(true, "SavepointFailed", text.clone());
+        }
+        let last = self.input.observed.savepoints.iter().find(|s| Some(&s.name) == operation.savepoint.as_ref());
+        let since = last.and_then(|s| s.completed_at.clone()).unwrap_or_else(|| operation.step_started_at.clone());
+        let again = self.input.now.duration_since(since.0) >= SUSPEND_AGAIN;
+        let now = self.now();
+        if let Some(operation) = &mut self.status.operation {
+            operation.message = Some(text);
+            if again {
+                (operation.savepoint, operation.started_at, operation.step_started_at) = (None, now.clone(), now);
+            }
+        }
+        if again {
+            let start = self.started_from();
+            self.prune_savepoints(&start);
+        }
     }
 
     fn savepoint_path(&self, revision: i64, name: &str) -> Option<String> {
@@ -331,14 +372,58 @@ impl Plan<'_> {
         self.status.started_from = Some(start.clone());
         self.status.image.clone_from(&revision.template.image);
         self.status.halted = None;
+        let placed = self.input.observed.workload(revision.number).is_some_and(|w| w.replicas > 0 && w.start == start);
+        if let Some(failure) = self.not_placed(operation).filter(|_| !placed) {
+            return self.start_failed(operation, &failure);
+        }
         for workload in self.input.observed.workloads.iter().filter(|w| w.revision != revision.number && w.replicas > 0) {
             self.scale_down(workload);
         }
         self.run(&revision, &start);
-        let placed = self.input.observed.workload(revision.number).is_some_and(|w| w.replicas > 0 && w.start == start);
         if placed {
             self.go(Step::Stabilize);
         }
+    }
+
+    /// Why what runs a revision is not made any more.
+    fn not_placed(&self, operation: &Operation) -> Option<Failure> {
+        if !matches!(operation.kind, OperationType::Upgrade | OperationType::Deploy | OperationType::Resume) {
+            return None;
+        }
+        let fail = |reason: &str, message: String| Some(Failure { reason: reason.into(), message });
+        if let Some(message) = self.refused(&[&names::revision(&self.input.owner.name, operation.revision)]) {
+            return fail("Refused", message);
+        }
+        if self.superseded(operation) {
+            return fail(SUPERSEDED, "the spec has changed again before the job was started".into());
+        }
+        // A session may have no room for long, and says so; what is made here is there at once, or it is refused.
+        let late = self.input.observed.session.is_none() && self.step_time(operation) > self.input.valid.policy.ready_timeout;
+        let said = self.input.refused.map(|(_, text)| format!(": {text}")).unwrap_or_default();
+        late.then(|| format!("the API server has not taken the job for {}{said}", self.input.valid.policy.upgrade.ready_timeout))
+            .and_then(|message| fail("DeadlineExceeded", message))
+    }
+
+    fn superseded(&self, operation: &Operation) -> bool {
+        let started = matches!(operation.kind, OperationType::Upgrade | OperationType::Deploy | OperationType::Resume);
+        started && self.input.wanted_hash().is_some_and(|wanted| wanted != operation.hash)
+    }
+
+    /// What the API server has said of one of these children, when it was applied last: it is not as it could ever be.
+    fn refused(&self, children: &[&str]) -> Option<String> {
+        let (reason, text) = self.input.refused?;
+        let subject = text.split(':').next().unwrap_or_default().rsplit(' ').next().unwrap_or_default();
+        (reason == "Refused" && children.contains(&subject)).then(|| text.clone())
+    }
+
+    /// Whether the API server would take the new job, as long as the old one runs.
+    fn try_workload(&mut self, operation: &Operation, revision: &Revision) {
+        if self.input.observed.session.is_some() {
+            return;
+        }
+        let start = operation.start.clone().unwrap_or_else(|| self.started_from());
+        let options = WorkloadOptions { replicas: 1, allow_non_restored_state: self.input.valid.policy.upgrade.allow_non_restored_state };
+        self.actions.push(Action::Try(Box::new(build::workload(self.input.owner, revision, &start, &options))));
     }
 
     /// All children of the revision that is to run.
@@ -364,7 +449,7 @@ impl Plan<'_> {
         let start = operation.start.clone().unwrap_or_else(|| self.started_from());
         self.run(&revision, &start);
         let info = self.input.observed.info(revision.number);
-        let finished = info.is_some_and(|i| i.state == RuntimeState::Finished) || self.ended_well(revision.number);
+        let finished = info.is_some_and(|i| i.state == RuntimeState::Finished);
         let running = info.is_some_and(|i| i.state == RuntimeState::Running);
         // Had it committed and then crashed unseen, a rollback with the same savepoint would go on from those commits: nothing is doubled.
         let committed = info.is_some_and(|i| i.commits > 0);
@@ -384,11 +469,6 @@ impl Plan<'_> {
         if let Some(failure) = self.start_failure(operation, running) {
             self.start_failed(operation, &failure);
         }
-    }
-
-    fn ended_well(&self, revision: i64) -> bool {
-        let pods = self.input.observed.workload(revision).map(|w| w.pods.as_slice()).unwrap_or_default();
-        pods.iter().any(|p| !p.running && p.ended.as_ref().is_some_and(|e| e.exit_code == 0))
     }
 
     fn stable(&mut self, operation: &Operation) {
@@ -426,12 +506,7 @@ impl Plan<'_> {
                 fail("DeadlineExceeded", format!("the job was not running with a completed checkpoint after {timeout}{waits}"))
             }
             // A fix waits: there is no need to wait for the deadline of what it fixes.
-            _ if !running
-                && self.input.wanted_hash().is_some_and(|wanted| wanted != operation.hash)
-                && matches!(operation.kind, OperationType::Upgrade | OperationType::Deploy | OperationType::Resume) =>
-            {
-                fail("Superseded", "the spec has changed again before the job ran".into())
-            }
+            _ if !running && self.superseded(operation) => fail(SUPERSEDED, "the spec has changed again before the job ran".into()),
             _ => None,
         }
     }

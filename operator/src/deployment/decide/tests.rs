@@ -10,6 +10,7 @@ use crate::deployment::validate::validate;
 use crate::runtime_api::{JobInfo, RuntimeState, SavepointInfo, SavepointState};
 
 mod deletion;
+mod messages;
 mod scheduled;
 
 const NOW: &str = "2026-06-01T12:00:00Z";
@@ -21,6 +22,7 @@ struct Scene {
     observed: Observed,
     deleting: Option<Timestamp>,
     finalizer: bool,
+    refused: Option<(String, String)>,
 }
 
 fn now() -> Timestamp {
@@ -57,7 +59,7 @@ fn workload(revision: i64, replicas: i32) -> Workload {
 }
 
 fn tried(outcome: Option<Result<Option<String>, Failure>>) -> Preflight {
-    Preflight { revision: 2, outcome, waits: None }
+    Preflight { revision: 2, outcome, waits: None, pending: None }
 }
 
 fn failure(reason: &str) -> Failure {
@@ -68,6 +70,11 @@ fn failure(reason: &str) -> Failure {
 fn never_ran(scene: &mut Scene) {
     scene.status.revision = Some(RevisionStatus { current: 1, target: 1, stable: None });
     info(scene).state = RuntimeState::Initializing;
+}
+
+/// The API server has refused a child as it is.
+fn refused(child: &'static str) -> impl Fn(&mut Scene) {
+    move |s| s.refused = Some(("Refused".into(), format!("failed to apply the {child}: StatefulSet is invalid: spec: no")))
 }
 
 /// The job of revision 1 has stopped with a savepoint.
@@ -85,7 +92,7 @@ impl Scene {
         };
         let mut observed = Observed { revisions: vec![revision(1, &base_spec())], ..Observed::default() };
         (observed.workloads, observed.job) = (vec![workload(1, 1)], Some(running(1, 5)));
-        Self { spec: base_spec(), status, observed, deleting: None, finalizer: true }
+        Self { spec: base_spec(), status, observed, deleting: None, finalizer: true, refused: None }
     }
 
     /// The spec asks for another SQL; an upgrade to revision 2 is at a step.
@@ -139,6 +146,7 @@ impl Scene {
             observed: &self.observed,
             status: &self.status,
             default_image: "image:2",
+            refused: self.refused.as_ref(),
             now: now(),
         })
     }
@@ -184,6 +192,7 @@ fn line(decision: &Decision) -> String {
             Action::Apply(c) if c.kind == Kind::StatefulSet => Some(format!("{}={}", c.name, c.object["spec"]["replicas"])),
             Action::Apply(c) if c.kind == Kind::Job => Some(format!("try:{}", c.name)),
             Action::Apply(_) => None,
+            Action::Try(c) => Some(format!("dry:{}", c.name)),
             Action::CreateRevision(r) => Some(format!("revision:{}", r.number)),
             Action::TakeSavepoint { request, .. } => Some(format!("take:stop={}", request.stop)),
             Action::EndSavepoint { outcome, .. } => Some(format!("end:{}", outcome.is_ok())),
@@ -213,7 +222,7 @@ fn phase_by_change_by_observation() {
         ("new, invalid", fresh().with(|s| s.spec["parallelism"] = json!(0)), "- Pending [+finalizer]"),
         // Running.
         ("running", Scene::new(), "- Running [job-r1=1]"),
-        ("SQL changed", Scene::new().with(sql("SQL 2")), "Upgrade/Preflight Upgrading [revision:2 try:job-r2-preflight]"),
+        ("SQL changed", Scene::new().with(sql("SQL 2")), "Upgrade/Preflight Upgrading [revision:2 dry:job-r2 try:job-r2-preflight]"),
         (
             "suspended",
             Scene::new().with(|s| s.spec["suspend"] = json!(true)),
@@ -241,6 +250,49 @@ fn phase_by_change_by_observation() {
             "- Running [job-r1=1]",
         ),
         ("storage changed", Scene::new().with(|s| s.spec["storage"]["uri"] = json!("file:///other")), "- Running [job-r1=1]"),
+        (
+            "told to go by its node",
+            Scene::new().with(|s| (s.observed.workloads[0].pods, s.observed.job) = (vec![ended(0, "")], None)),
+            "- Running [job-r1=1]",
+        ),
+        (
+            "told to go by its node, no restarts",
+            Scene::new().with(|s| {
+                s.spec["restart"] = json!({"enabled": false});
+                s.observed.revisions = vec![revision(1, &s.spec)];
+                (s.observed.workloads[0].pods, s.observed.job) = (vec![ended(0, "")], None);
+            }),
+            "- Running [job-r1=1]",
+        ),
+        (
+            "restoreFrom removed when it has done its work",
+            Scene::new().with(|s| {
+                let mut restored = base_spec();
+                restored["restoreFrom"] = json!({"path": "/a", "nonce": 1});
+                s.observed.revisions = vec![revision(1, &restored)];
+            }),
+            "- Running [job-r1=1]",
+        ),
+        (
+            "restoreFrom removed, SQL changed",
+            Scene::new().with(sql("SQL 2")).with(|s| {
+                let mut restored = base_spec();
+                restored["restoreFrom"] = json!({"path": "/a", "nonce": 1});
+                s.observed.revisions = vec![revision(1, &restored)];
+                s.observed.preflights = vec![tried(Some(Ok(None)))];
+            }),
+            "Upgrade/Savepoint Upgrading [revision:2 savepoint:upgrade:owned=true]",
+        ),
+        ("revision deleted, spec changed", Scene::new().with(|s| s.observed.revisions.clear()), "Upgrade/Stop Upgrading [delete:StatefulSet:job-r1]"),
+        (
+            "revision deleted while suspended, spec changed",
+            Scene::new().with(|s| {
+                s.observed = Observed::default();
+                s.spec["suspend"] = json!(true);
+                s.status.halted = Some(sluice_crds::Halted { reason: "Suspended".into(), ..Default::default() });
+            }),
+            "- Suspended halted=Suspended []",
+        ),
         // Preflight.
         (
             "preflight runs",
@@ -298,13 +350,23 @@ fn phase_by_change_by_observation() {
         (
             "preflight, and changed again",
             Scene::upgrading(Step::Preflight, 5).with(sql("SQL 3")),
-            "Upgrade/Preflight Upgrading [revision:3 try:job-r3-preflight]",
+            "Upgrade/Preflight Upgrading [revision:3 dry:job-r3 try:job-r3-preflight]",
         ),
         ("preflight, and put back", Scene::upgrading(Step::Preflight, 5).with(sql("SQL 1")), "- Running [job-r1=1]"),
         (
             "preflight, and suspended",
             Scene::upgrading(Step::Preflight, 5).with(|s| s.spec["suspend"] = json!(true)),
             "Suspend/Savepoint Suspending [savepoint:suspend:owned=true]",
+        ),
+        (
+            "preflight, and the API server would not take the pods",
+            Scene::upgrading(Step::Preflight, 5).with(refused("StatefulSet job-r2")),
+            "- Running rejected=Refused [job-r1=1]",
+        ),
+        (
+            "preflight, and something else was refused before",
+            Scene::upgrading(Step::Preflight, 5).with(refused("StatefulSet job-r1")),
+            "Upgrade/Preflight Upgrading [dry:job-r2 try:job-r2-preflight]",
         ),
         // Savepoint.
         (
@@ -427,6 +489,29 @@ fn phase_by_change_by_observation() {
             "starting, and the old one was not scaled down yet",
             Scene::upgrading(Step::Start, 5).with(|s| s.observed.workloads = vec![workload(1, 1)]),
             "Upgrade/Start Upgrading [job-r1=0 job-r2=1]",
+        ),
+        (
+            "starting, and refused",
+            Scene::upgrading(Step::Start, 5).with(|s| s.observed.workloads = vec![workload(1, 0)]).with(refused("StatefulSet job-r2")),
+            "Rollback/Start RollingBack rejected=Refused [job-r1=1]",
+        ),
+        (
+            "starting, and a quota is exceeded",
+            Scene::upgrading(Step::Start, 5).with(|s| {
+                s.observed.workloads = vec![workload(1, 0)];
+                s.refused = Some(("QuotaExceeded".into(), "failed to apply the StatefulSet job-r2: exceeded quota".into()));
+            }),
+            "Upgrade/Start Upgrading [job-r2=1]",
+        ),
+        (
+            "starting, and never taken",
+            Scene::upgrading(Step::Start, 301).with(|s| s.observed.workloads = vec![workload(1, 0)]),
+            "Rollback/Start RollingBack rejected=DeadlineExceeded [job-r1=1]",
+        ),
+        (
+            "starting, and changed again before it was taken",
+            Scene::upgrading(Step::Start, 5).with(sql("SQL 3")).with(|s| s.observed.workloads = vec![workload(1, 0)]),
+            "Rollback/Start RollingBack rejected=Superseded [job-r1=1]",
         ),
         ("changed again after the stop", Scene::upgrading(Step::Stop, 5).with(sql("SQL 3")), "Upgrade/Stop Upgrading [job-r1=0]"),
         // Stabilize.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sluice_crds::{OnDelete, SessionCluster, StreamingDeploymentSpec, UpgradeMode};
 
@@ -11,6 +12,7 @@ use crate::capabilities as can;
 use crate::deployment::build::{parse_overrides, storage_path};
 use crate::deployment::duration;
 use crate::deployment::schedule::Schedule;
+use crate::names;
 
 /// Settings that are the operator's: field to use instead.
 const RESERVED: &[(&str, &str)] = &[
@@ -27,6 +29,9 @@ const RESERVED: &[(&str, &str)] = &[
 
 /// Folders of the image that a volume must not hide.
 const TAKEN: &[&str] = &["/etc", "/usr", "/bin", "/lib", "/lib64", "/sbin", "/proc", "/sys", "/dev", "/tmp", "/var/run", "/run"];
+
+/// Volumes of the job's pod that hold its SQL and its state.
+const OWN_VOLUMES: &[&str] = &["job", "state"];
 
 pub struct Check<'a> {
     pub spec: &'a StreamingDeploymentSpec,
@@ -100,8 +105,9 @@ impl Check<'_> {
     }
 
     pub fn name(&mut self, name: &str) {
-        if name.len() > 40 || name.contains('.') {
-            self.error("metadata.name", "at most 40 characters and no dots: names of pods and Services are made from it");
+        if name.len() > 40 || name.contains('.') || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+            let message = "at most 40 characters, a letter first and no dots: names of pods and Services are made from it";
+            self.error("metadata.name", message);
         }
     }
 
@@ -235,8 +241,37 @@ impl Check<'_> {
                 }
             }
         }
-        if let Some(Err(message)) = self.spec.pod_overrides.as_ref().map(parse_overrides) {
-            self.error("spec.podOverrides", message);
+        match self.spec.pod_overrides.as_ref().map(parse_overrides) {
+            Some(Err(message)) => self.error("spec.podOverrides", message),
+            Some(Ok(template)) => self.overrides(&template.spec.unwrap_or_default()),
+            None => {}
+        }
+    }
+
+    /// What a job's state depends on is not to be overridden: it would begin empty, or write where nothing stays.
+    fn overrides(&mut self, pod: &PodSpec) {
+        let path = "spec.podOverrides.spec";
+        if pod.restart_policy.as_deref().is_some_and(|policy| policy != "Always") {
+            self.error(&format!("{path}.restartPolicy"), "must be Always: use spec.restart");
+        }
+        for volume in pod.volumes.iter().flatten().filter(|v| OWN_VOLUMES.contains(&v.name.as_str())) {
+            self.error(&format!("{path}.volumes['{}']", volume.name), "is the operator's: take another name");
+        }
+        let state = self.spec.storage.as_ref().and_then(storage_path).map(str::to_owned);
+        for container in pod.containers.iter().filter(|c| c.name == names::CONTAINER) {
+            let path = format!("{path}.containers['{}']", names::CONTAINER);
+            for (field, given) in [("args", container.args.is_some()), ("command", container.command.is_some())] {
+                if given {
+                    self.error(&format!("{path}.{field}"), "is the operator's: it says what state the job begins with");
+                }
+            }
+            for mount in container.volume_mounts.iter().flatten() {
+                let at = mount.mount_path.trim_end_matches('/');
+                let below = |folder: &str| at == folder || at.starts_with(&format!("{folder}/"));
+                if Some(at) == state.as_deref() || below(names::JOB_FOLDER) || below(names::SECRETS_FOLDER) {
+                    self.error(&format!("{path}.volumeMounts['{}']", mount.mount_path), "something of the operator's is mounted there");
+                }
+            }
         }
     }
 
@@ -312,10 +347,17 @@ fn secret(rest: &str, namespace: &str) -> Result<(String, String), String> {
         _ => return Err(shape()),
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    if name.is_empty() || key.is_empty() || !name.chars().all(plain) || !key.chars().all(plain) || key.starts_with("..") {
+    if !is_subdomain(name) || key.is_empty() || !key.chars().all(plain) || key.starts_with("..") {
         return Err(format!("'{inner}' names no Secret and key"));
     }
     Ok((name.to_owned(), key.to_owned()))
+}
+
+/// As names of Secrets are: RFC 1123.
+fn is_subdomain(name: &str) -> bool {
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let label = |label: &str| label.starts_with(letter) && label.ends_with(letter) && label.chars().all(|c| letter(c) || c == '-');
+    name.len() <= 253 && name.split('.').all(label)
 }
 
 /// A quantity as a number: `500m` is 0.5, `1Ki` is 1024.

@@ -32,6 +32,22 @@ fn a_plain_spec_is_accepted() {
     assert!(judge(&json!({"storage": null, "upgrade": {"mode": "Stateless"}})).template.is_ok());
 }
 
+/// Something of the job's container.
+fn over(container: Value) -> Value {
+    let mut container = container;
+    container["name"] = json!("sluice");
+    json!({"podOverrides": {"spec": {"containers": [container]}}})
+}
+
+#[test]
+fn what_does_not_touch_state_may_be_overridden() {
+    let container = json!({"name": "sluice", "env": [{"name": "A", "value": "b"}], "volumeMounts": [{"name": "ca", "mountPath": "/statement"}]});
+    let pod = json!({"restartPolicy": "Always", "volumes": [{"name": "tmp", "emptyDir": {"medium": "Memory"}}, {"name": "ca", "emptyDir": {}}],
+        "containers": [container, {"name": "side", "image": "x", "args": ["a"], "command": ["b"]}]});
+    let spec = json!({"podOverrides": {"spec": pod}, "sql": {"inline": "SELECT '{{secret:a.b-c.1/my.key_X}}'"}});
+    assert_eq!(judge(&spec).template.err(), None);
+}
+
 #[test]
 fn each_rule_names_field_and_reason() {
     for (spec, path, words, reason) in [
@@ -69,6 +85,23 @@ fn each_rule_names_field_and_reason() {
             "more than its limit",
             "Invalid",
         ),
+        (json!({"sql": {"inline": "{{secret:My_User/x}}"}}), "spec.sql.inline", "names no Secret", "Invalid"),
+        (json!({"sql": {"inline": "{{secret:-a/x}}"}}), "spec.sql.inline", "names no Secret", "Invalid"),
+        (over(json!({"args": ["run"]})), "spec.podOverrides.spec.containers['sluice'].args", "operator's", "Invalid"),
+        (over(json!({"command": ["sh"]})), "spec.podOverrides.spec.containers['sluice'].command", "operator's", "Invalid"),
+        (
+            over(json!({"volumeMounts": [{"name": "scratch", "mountPath": "/state/"}]})),
+            "spec.podOverrides.spec.containers['sluice'].volumeMounts['/state/']",
+            "is mounted there",
+            "Invalid",
+        ),
+        (
+            json!({"podOverrides": {"spec": {"volumes": [{"name": "state", "emptyDir": {}}]}}}),
+            "spec.podOverrides.spec.volumes['state']",
+            "another name",
+            "Invalid",
+        ),
+        (json!({"podOverrides": {"spec": {"restartPolicy": "Never"}}}), "spec.podOverrides.spec.restartPolicy", "Always", "Invalid"),
         (json!({"podOverrides": {"spec": {"nodeSelectors": {}}}}), "spec.podOverrides", "no field 'spec.nodeSelectors'", "Invalid"),
         (json!({"config": {"pipeline.name": "x"}}), "spec.config['pipeline.name']", "operator names", "Invalid"),
         (json!({"variables": {"A-B": "x"}}), "spec.variables['A-B']", "letters", "Invalid"),
@@ -103,7 +136,9 @@ fn sql_that_could_not_be_read_is_an_error() {
         serde_json::from_value(json!({"sql": {"configMapKeyRef": {"name": "a", "key": "b"}}, "upgrade": {"mode": "Stateless"}})).unwrap();
     let error = FieldError { path: "spec.sql.configMapKeyRef".into(), message: "there is no ConfigMap 'a'".into(), reason: "NotFound" };
     assert_eq!(validate("job", "ns", &spec, Err(error.clone()), None).template.unwrap_err(), [error]);
-    assert_eq!(validate("a.b", "ns", &spec, Ok("x"), None).template.unwrap_err()[0].path, "metadata.name");
+    for name in ["a.b", "3rd-party", &"a".repeat(41)] {
+        assert_eq!(validate(name, "ns", &spec, Ok("x"), None).template.unwrap_err()[0].path, "metadata.name", "{name}");
+    }
 }
 
 #[test]
