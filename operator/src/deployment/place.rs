@@ -171,7 +171,8 @@ impl Plan<'_> {
         let applied = observed.applied.get(&(child.kind, child.name.clone())) == Some(&child.hash);
         match observed.workload(revision.number).map(|w| w.replicas).filter(|there| applied && *there != replicas) {
             Some(there) => {
-                let text = format!("the StatefulSet {} was scaled to {there} past the operator; it is scaled to {replicas} again", child.name);
+                let text =
+                    format!("the StatefulSet {} was scaled to {there} past the operator; it is scaled to {replicas} again", child.name);
                 self.event(true, "ScaledBack", format!("{text} (spec.suspend stops a job, spec.parallelism spreads it)"));
                 self.put_back(child);
             }

@@ -223,10 +223,11 @@ fn waits(input: &Input, status: &StreamingDeploymentStatus, pod: Option<&PodView
     let revision = status.operation.as_ref().map_or(status.revision.unwrap_or_default().current, |o| o.revision);
     let preflight = || input.observed.preflights.iter().find(|p| p.revision == revision)?.waits.as_ref().map(|w| w.message.clone());
     let refused = || input.observed.workload(revision)?.refused.clone();
-    let unready = pod.filter(|p| !p.running).and_then(|p| Some((p, p.waiting.as_ref()?))).map(|(pod, (reason, text))| match text.as_str() {
-        "" => format!("{reason}: if it stays so, a Secret, a key of it or a volume is not there (kubectl describe pod {})", pod.name),
-        text => format!("{reason}: {text}"),
-    });
+    let unready =
+        pod.filter(|p| !p.running).and_then(|p| Some((p, p.waiting.as_ref()?))).map(|(pod, (reason, text))| match text.as_str() {
+            "" => format!("{reason}: if it stays so, a Secret, a key of it or a volume is not there (kubectl describe pod {})", pod.name),
+            text => format!("{reason}: {text}"),
+        });
     unready.or_else(refused).or_else(preflight).or_else(|| leaving(input, status, revision))
 }
 

@@ -284,9 +284,11 @@ impl FakeApi {
         if creates {
             store.requests.insert(("create".into(), resource));
         }
-        if let Some((_, _, code, message)) = store.refuse.clone().filter(|(m, what, ..)| {
-            m == method && (*what == path.key.0 || *what == format!("{}/{}", path.key.0, path.key.2))
-        }) {
+        if let Some((_, _, code, message)) = store
+            .refuse
+            .clone()
+            .filter(|(m, what, ..)| m == method && (*what == path.key.0 || *what == format!("{}/{}", path.key.0, path.key.2)))
+        {
             return Ok(status(StatusCode::from_u16(code).unwrap(), "Forbidden", &message));
         }
         if method == Method::GET {

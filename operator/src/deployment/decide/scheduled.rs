@@ -18,7 +18,9 @@ impl Plan<'_> {
         };
         let next = self.status.next_savepoint.as_ref().filter(|n| n.schedule == schedule.text).map(|n| n.at.0);
         // One that was written by a clock that went ahead is not waited for.
-        let Some(at) = next.filter(|at| schedule.after(self.input.now).is_none_or(|due| *at <= due)) else { return self.await_next(schedule) };
+        let Some(at) = next.filter(|at| schedule.after(self.input.now).is_none_or(|due| *at <= due)) else {
+            return self.await_next(schedule);
+        };
         if at > self.input.now {
             self.requeue = self.requeue.min(at.duration_since(self.input.now));
             return;

@@ -59,7 +59,9 @@ impl Plan<'_> {
         let owner = self.input.owner;
         self.apply(build::config_map(owner, &revision));
         let seen = self.input.observed.preflights.iter().find(|p| p.revision == revision.number).cloned();
-        if let Some(message) = self.refused(&[&names::revision(&owner.name, revision.number), &names::preflight(&owner.name, revision.number)]) {
+        if let Some(message) =
+            self.refused(&[&names::revision(&owner.name, revision.number), &names::preflight(&owner.name, revision.number)])
+        {
             return self.reject(operation, &Failure { reason: "Refused".into(), message });
         }
         let Some(seen) = seen else {

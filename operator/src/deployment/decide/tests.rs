@@ -283,7 +283,11 @@ fn phase_by_change_by_observation() {
             }),
             "Upgrade/Savepoint Upgrading [revision:2 savepoint:upgrade:owned=true]",
         ),
-        ("revision deleted, spec changed", Scene::new().with(|s| s.observed.revisions.clear()), "Upgrade/Stop Upgrading [delete:StatefulSet:job-r1]"),
+        (
+            "revision deleted, spec changed",
+            Scene::new().with(|s| s.observed.revisions.clear()),
+            "Upgrade/Stop Upgrading [delete:StatefulSet:job-r1]",
+        ),
         (
             "revision deleted while suspended, spec changed",
             Scene::new().with(|s| {

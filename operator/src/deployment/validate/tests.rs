@@ -41,7 +41,8 @@ fn over(container: Value) -> Value {
 
 #[test]
 fn what_does_not_touch_state_may_be_overridden() {
-    let container = json!({"name": "sluice", "env": [{"name": "A", "value": "b"}], "volumeMounts": [{"name": "ca", "mountPath": "/statement"}]});
+    let container =
+        json!({"name": "sluice", "env": [{"name": "A", "value": "b"}], "volumeMounts": [{"name": "ca", "mountPath": "/statement"}]});
     let pod = json!({"restartPolicy": "Always", "volumes": [{"name": "tmp", "emptyDir": {"medium": "Memory"}}, {"name": "ca", "emptyDir": {}}],
         "containers": [container, {"name": "side", "image": "x", "args": ["a"], "command": ["b"]}]});
     let spec = json!({"podOverrides": {"spec": pod}, "sql": {"inline": "SELECT '{{secret:a.b-c.1/my.key_X}}'"}});

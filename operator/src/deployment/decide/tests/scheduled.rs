@@ -22,7 +22,13 @@ fn savepoints_come_by_schedule() {
         ("seen for the first time", Scene::new(), false, Some("13:00:00"), false),
         ("not due", Scene::new().with(|s| s.status.next_savepoint = next(-600, HOURLY)), false, Some("12:10:00"), false),
         ("due", Scene::new().with(|s| s.status.next_savepoint = due()), true, Some("12:00:00"), false),
-        ("written by a clock that went ahead", Scene::new().with(|s| s.status.next_savepoint = next(-86_400, HOURLY)), false, Some("13:00:00"), false),
+        (
+            "written by a clock that went ahead",
+            Scene::new().with(|s| s.status.next_savepoint = next(-86_400, HOURLY)),
+            false,
+            Some("13:00:00"),
+            false,
+        ),
         ("long due", Scene::new().with(|s| s.status.next_savepoint = next(86_400, HOURLY)), true, Some("12:00:00"), false),
         ("another schedule", Scene::new().with(|s| s.status.next_savepoint = next(60, "1 * * * *")), false, Some("13:00:00"), false),
         (
