@@ -76,6 +76,15 @@ pub fn identity(path: &str, password: Option<&str>) -> Result<Identity> {
     if found.chain.is_empty() { Err(bad(path, "it has no certificate")) } else { Ok(found) }
 }
 
+/// The private key of a key store, and its certificates, both as PEM.
+///
+/// # Errors
+/// As [`identity`].
+pub fn identity_pem(path: &str, password: Option<&str>) -> Result<(String, String)> {
+    let found = identity(path, password)?;
+    Ok((pem("PRIVATE KEY", found.key.der()), found.chain.iter().map(|c| pem("CERTIFICATE", c.der())).collect()))
+}
+
 /// A private key: in PEM, in PKCS#8 DER, or that of a key store.
 ///
 /// # Errors
@@ -182,7 +191,15 @@ mod tests {
             &directory,
             "rm -f trust.jks && keytool -importcert -noprompt -alias ca -file cert.pem -keystore trust.jks -storetype JKS -storepass secret-word",
         );
+        // With RC2 and 3DES, as Java 8 and OpenSSL 1 made them.
+        run(
+            &directory,
+            "rm -f old.p12 && keytool -J-Dkeystore.pkcs12.legacy -importkeystore -noprompt -srckeystore me.p12 -srcstorepass secret-word \
+             -destkeystore old.p12 -deststoretype PKCS12 -deststorepass secret-word",
+        );
         let path = |name: &str| directory.join(name).display().to_string();
+        let (key, chain) = identity_pem(&path("old.p12"), Some("secret-word")).unwrap();
+        assert_eq!((key, chain), identity_pem(&path("me.p12"), Some("secret-word")).unwrap());
         let pem = std::fs::read_to_string(path("cert.pem")).unwrap();
         for (name, password) in
             [("cert.pem", None), ("both.pem", None), ("me.p12", Some("secret-word")), ("trust.p12", Some("secret-word"))]

@@ -48,6 +48,7 @@ fn main() {
         writing::upserts_and_deletes,
         writing::names_are_found,
         writing::buffers,
+        writing::idle_connections_are_closed,
         writing::server_restarts,
         exactly_once::dies_at_every_step,
         exactly_once::killed_at_random,

@@ -12,18 +12,20 @@ pub fn all_types() {
     let p = &postgres();
     p.execute(
         "CREATE TABLE written (id int primary key, b boolean, i2 smallint, i8 bigint, f4 real, f8 double precision, n numeric(12, 3), c char(5),
-           v varchar(10), t text, d date, tm time(3), ts timestamp, tz timestamptz, by bytea, u uuid, jb jsonb, ai int[], at text[]);",
+           v varchar(10), t text, d date, tm time(3), ts timestamp, tz timestamptz, by bytea, u uuid, jb jsonb, ai int[], at text[],
+           tp timestamp, ap timestamp[]);",
     );
     let sql = format!(
         "SET 'table.local-time-zone' = 'Europe/Berlin';
          CREATE TABLE w (id INT, b BOOLEAN, i2 SMALLINT, i8 BIGINT, f4 FLOAT, f8 DOUBLE, n DECIMAL(12, 3), c CHAR(5), v VARCHAR(10), t STRING,
            d DATE, tm TIME(3), ts TIMESTAMP(6), tz TIMESTAMP_LTZ(3), `by` BYTES, u STRING, jb STRING, ai ARRAY<INT>, `at` ARRAY<STRING>,
-           PRIMARY KEY (id) NOT ENFORCED) WITH ({});
+           tp TIMESTAMP_LTZ(3), ap ARRAY<TIMESTAMP_LTZ(3)>, PRIMARY KEY (id) NOT ENFORCED) WITH ({});
          INSERT INTO w SELECT 1, TRUE, CAST(-3 AS SMALLINT), 9223372036854775807, CAST(1.5 AS FLOAT), 1e300, CAST(12345.678 AS DECIMAL(12, 3)),
            CAST('ab' AS CHAR(5)), 'x', 'ä\"\\,{{}}', DATE '1969-12-31', TIME '23:59:59', TIMESTAMP '2021-10-11 12:53:00.123456',
            CAST(TIMESTAMP '2021-10-11 12:53:00' AS TIMESTAMP_LTZ(3)), x'00ff', '00000000-0000-0000-0000-00000000000a', '{{\"a\": 1}}',
-           ARRAY[1, CAST(NULL AS INT)], ARRAY['a', 'b,\"c']
-         UNION ALL SELECT 2, CAST(NULL AS BOOLEAN), CAST(NULL AS SMALLINT), CAST(NULL AS BIGINT), CAST(NULL AS FLOAT), CAST(NULL AS DOUBLE), CAST(NULL AS DECIMAL(12, 3)), CAST(NULL AS CHAR(5)), CAST(NULL AS VARCHAR(10)), CAST(NULL AS STRING), CAST(NULL AS DATE), CAST(NULL AS TIME(3)), CAST(NULL AS TIMESTAMP(6)), CAST(NULL AS TIMESTAMP_LTZ(3)), CAST(NULL AS BYTES), CAST(NULL AS STRING), CAST(NULL AS STRING), CAST(NULL AS ARRAY<INT>), CAST(NULL AS ARRAY<STRING>);",
+           ARRAY[1, CAST(NULL AS INT)], ARRAY['a', 'b,\"c'], CAST(TIMESTAMP '2021-10-11 12:53:00' AS TIMESTAMP_LTZ(3)),
+           ARRAY[CAST(TIMESTAMP '2021-10-11 12:53:00' AS TIMESTAMP_LTZ(3))]
+         UNION ALL SELECT 2, CAST(NULL AS BOOLEAN), CAST(NULL AS SMALLINT), CAST(NULL AS BIGINT), CAST(NULL AS FLOAT), CAST(NULL AS DOUBLE), CAST(NULL AS DECIMAL(12, 3)), CAST(NULL AS CHAR(5)), CAST(NULL AS VARCHAR(10)), CAST(NULL AS STRING), CAST(NULL AS DATE), CAST(NULL AS TIME(3)), CAST(NULL AS TIMESTAMP(6)), CAST(NULL AS TIMESTAMP_LTZ(3)), CAST(NULL AS BYTES), CAST(NULL AS STRING), CAST(NULL AS STRING), CAST(NULL AS ARRAY<INT>), CAST(NULL AS ARRAY<STRING>), CAST(NULL AS TIMESTAMP_LTZ(3)), CAST(NULL AS ARRAY<TIMESTAMP_LTZ(3)>);",
         p.table("written")
     );
     run(&sql, &[]);
@@ -48,9 +50,18 @@ pub fn all_types() {
         "{\"a\": 1}",
         "{1,NULL}",
         "{a,\"b,\\\"c\"}",
+        // Without a zone it is the session's time, as which it is read.
+        "2021-10-11 12:53:00",
+        "{\"2021-10-11 12:53:00\"}",
     ];
     assert_eq!(rows[0], first);
-    assert_eq!(rows[1].iter().filter(|v| *v == "NULL").count(), 18);
+    assert_eq!(rows[1].iter().filter(|v| *v == "NULL").count(), 20);
+    let sql = format!(
+        "SET 'table.local-time-zone' = 'Europe/Berlin'; CREATE TABLE w (id INT, tp TIMESTAMP_LTZ(3), ap ARRAY<TIMESTAMP_LTZ(3)>) WITH ({});
+         SELECT CAST(CAST(tp AS TIMESTAMP(3)) AS STRING), tp = ap[1] FROM w WHERE id = 1;",
+        p.table("written")
+    );
+    assert_eq!(crate::select(&sql, &[]), [r#"["2021-10-11 12:53:00.000",true]"#]);
 }
 
 pub fn upserts_and_deletes() {
@@ -118,6 +129,40 @@ pub fn buffers() {
         wait_for(p, &mut run, table, 10);
         assert!(run.stop(DEADLINE).status.success());
     }
+}
+
+/// Connections that are closed while nothing is on them, by the server, a pooler or a firewall, are no failure, and cost no try.
+pub fn idle_connections_are_closed() {
+    let p = &postgres();
+    p.execute("CREATE TABLE halves (id int primary key, half int); INSERT INTO halves SELECT i, i / 2 FROM generate_series(0, 99) AS i; CREATE TABLE halved (id int primary key, half int)");
+    let topic = format!("jdbc-idle-{:08x}", rand::random::<u32>());
+    topics::create(&kafka(), &[(topic.clone(), 1)]);
+    produce(&topic, 0..10);
+    let sql = format!(
+        "SET 'pipeline.name' = '{topic}';
+         CREATE TABLE f (id INT, p AS PROCTIME()) WITH ('connector' = 'kafka', 'properties.bootstrap.servers' = '{}', 'topic' = '{topic}',
+           'format' = 'json', 'scan.startup.mode' = 'earliest-offset');
+         CREATE TABLE h (id INT, half INT) WITH ({}, 'lookup.max-retries' = '0');
+         CREATE TABLE t (id INT, half INT, PRIMARY KEY (id) NOT ENFORCED) WITH ({}, 'sink.max-retries' = '0', 'sink.buffer-flush.interval' = '50 ms');
+         INSERT INTO t SELECT f.id, h.half FROM f JOIN h FOR SYSTEM_TIME AS OF f.p ON f.id = h.id;",
+        kafka(),
+        p.table("halves").replace("/lab'", "/lab?ApplicationName=idle'"),
+        p.table("halved").replace("/lab'", "/lab?ApplicationName=idle'"),
+    );
+    let mut run = Run::script(&sql, &["--log", "debug"]);
+    wait_for(p, &mut run, "halved", 10);
+    let ended = p.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'idle'").len();
+    assert!(ended >= 2, "{ended} connections");
+    let started = Instant::now();
+    while run.stderr().matches("a connection has ended: terminating connection").count() < ended {
+        assert!(!run.ended() && started.elapsed() < DEADLINE, "{}", run.stderr());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    produce(&topic, 10..100);
+    wait_for(p, &mut run, "halved", 100);
+    let output = run.stop(DEADLINE);
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && !log.contains("goes on from its last commit"), "{log}");
 }
 
 /// The server is away for a moment: nothing is lost, and the job does not even fail.

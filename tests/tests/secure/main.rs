@@ -40,6 +40,11 @@ impl Certificates {
             signed("server", "IP:127.0.0.1"),
             signed("client", "DNS:client"),
             format!("openssl pkcs12 -export -inkey client.key -in client.crt -certfile ca.pem -out client.p12 -passout pass:{SECRET}"),
+            // With RC2 and 3DES, as Java 8 made them.
+            format!(
+                "keytool -J-Dkeystore.pkcs12.legacy -importkeystore -noprompt -srckeystore client.p12 -srcstorepass {SECRET} \
+                 -destkeystore client-old.p12 -deststoretype PKCS12 -deststorepass {SECRET}"
+            ),
             format!("keytool -importcert -noprompt -alias ca -file ca.pem -keystore trust.p12 -storetype PKCS12 -storepass {SECRET}"),
         ] {
             let output = Command::new("sh").arg("-c").arg(&line).current_dir(this.0.path()).output().unwrap();
@@ -188,6 +193,7 @@ fn listeners_of_all_kinds() {
         ("tls-pkcs12", lab.tls, trust("trust.p12", "PKCS12")),
         ("mutual-pem", lab.mutual, key("client.both.pem", "PEM")),
         ("mutual-pkcs12", lab.mutual, key("client.p12", "PKCS12")),
+        ("mutual-pkcs12-old", lab.mutual, key("client-old.p12", "PKCS12")),
         ("plain", lab.sasl, plain(SECRET)),
         ("scram-256", lab.sasl, scram("256", SECRET)),
         ("scram-512", lab.sasl, scram("512", SECRET)),

@@ -1,7 +1,7 @@
 //! What the application knows: rules, and how payments are made. The rules' truth is with the job: what it exports is taken over.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
@@ -19,6 +19,8 @@ pub struct App {
     sender: Sender,
     /// By id.
     rules: Mutex<BTreeMap<i64, Value>>,
+    /// The greatest id of all that were ever known: a rule that is not known here just now keeps its id.
+    last: AtomicI64,
     pub running: AtomicBool,
     pub rate: AtomicU32,
     pages: broadcast::Sender<String>,
@@ -27,7 +29,7 @@ pub struct App {
 impl App {
     pub fn new(sender: Sender) -> Self {
         let pages = broadcast::Sender::new(BACKLOG);
-        Self { sender, rules: Mutex::default(), running: AtomicBool::new(false), rate: AtomicU32::new(10), pages }
+        Self { sender, rules: Mutex::default(), last: AtomicI64::new(0), running: AtomicBool::new(false), rate: AtomicU32::new(10), pages }
     }
 
     /// Nothing panics between two changes of the rules.
@@ -73,7 +75,7 @@ impl App {
     pub fn create(&self, mut rule: Map<String, Value>) -> Result<Value> {
         let rule = {
             let mut rules = self.rules();
-            let id = rules.last_key_value().map_or(1, |(id, _)| id + 1);
+            let id = self.last.fetch_add(1, Relaxed) + 1;
             rule.insert("ruleId".to_owned(), id.into());
             let rule = Value::Object(rule);
             rules.insert(id, rule.clone());
@@ -84,15 +86,14 @@ impl App {
         Ok(rule)
     }
 
-    /// Sends a rule in another state; `false`: there is none with this id.
+    /// Sends a rule's other state, and nothing else: the rest is as the job has it, with all digits of its limit. `false`: there is none with
+    /// this id.
     pub fn set_state(&self, id: i64, state: &str) -> Result<bool> {
-        let text = {
-            let mut rules = self.rules();
-            let Some(rule) = rules.get_mut(&id) else { return Ok(false) };
-            rule["ruleState"] = state.into();
-            rule.to_string()
-        };
-        self.send(RULES, &text)?;
+        match self.rules().get_mut(&id) {
+            Some(rule) => rule["ruleState"] = state.into(),
+            None => return Ok(false),
+        }
+        self.send(RULES, &json!({"ruleId": id, "ruleState": state}).to_string())?;
         self.changed();
         Ok(true)
     }
@@ -119,6 +120,7 @@ impl App {
     /// The job has this rule.
     pub fn exported(&self, rule: Value) {
         if let Some(id) = rule["ruleId"].as_i64() {
+            self.last.fetch_max(id, Relaxed);
             self.rules().insert(id, rule);
             self.changed();
         }
@@ -131,5 +133,25 @@ impl App {
         }
         self.tell(json!({"type": "rejected", "ruleId": record["ruleId"], "reason": record["reason"]}).to_string());
         self.changed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_id_is_given_once() {
+        let app = App::new(Sender::new("127.0.0.1:1").unwrap());
+        let create = || app.create(Map::new()).unwrap()["ruleId"].as_i64().unwrap();
+        assert_eq!((create(), create()), (1, 2));
+        // The job has them still, and has not yet answered.
+        app.control("EXPORT_RULES_CURRENT").unwrap();
+        assert_eq!(create(), 3);
+        app.exported(json!({"ruleId": 7, "ruleState": "ACTIVE"}));
+        app.delete(7).unwrap();
+        assert_eq!(create(), 8);
+        assert!(!app.set_state(7, "PAUSE").unwrap() && app.set_state(8, "PAUSE").unwrap());
     }
 }

@@ -115,14 +115,19 @@ pub(crate) fn timeout(options: &Options<'_>) -> Result<Duration> {
     Ok(options.duration("request.timeout")?.unwrap_or(Duration::from_secs(30)))
 }
 
-/// Seconds or a date (RFC 9110, 10.2.3).
+/// The longest that a service is waited for, whatever it says.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Seconds or a date (RFC 9110, 10.2.3). No time at all says nothing: our own pauses, which grow, count then.
 fn retry_after(text: &str) -> Option<Duration> {
     let text = text.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = chrono::DateTime::parse_from_rfc2822(text).ok()?;
-    (at.to_utc() - chrono::Utc::now()).to_std().ok()
+    let wait = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        text.parse().map_or(LONGEST, Duration::from_secs)
+    } else {
+        let at = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+        (at.to_utc() - chrono::Utc::now()).to_std().ok()?
+    };
+    (!wait.is_zero()).then(|| wait.min(LONGEST))
 }
 
 #[cfg(test)]
@@ -142,7 +147,12 @@ mod tests {
         assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
         let later = (chrono::Utc::now() + chrono::Duration::seconds(100)).to_rfc2822();
         assert!((98..=100).contains(&retry_after(&later).unwrap().as_secs()));
-        assert_eq!(retry_after("soon"), None);
+        for text in ["soon", "", "-1", "0", "Thu, 01 Jan 2015 00:00:00 GMT"] {
+            assert_eq!(retry_after(text), None, "{text}");
+        }
+        for text in ["18446744073709551615", "99999999999999999999999", "Fri, 01 Jan 2100 00:00:00 GMT"] {
+            assert_eq!(retry_after(text), Some(LONGEST), "{text}");
+        }
     }
 
     #[test]

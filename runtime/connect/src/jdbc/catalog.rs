@@ -12,7 +12,7 @@ use crate::options::closest;
 pub(crate) struct Relation {
     /// In quotes.
     pub name: String,
-    /// Rows have a place in a heap (`ctid`): a table or materialised view.
+    /// Rows have a place in one heap (`ctid`): a table or materialised view. Tables that inherit from one have heaps of their own.
     pub is_heap: bool,
     columns: Vec<Actual>,
 }
@@ -33,10 +33,10 @@ impl Relation {
     pub async fn find(connection: &Connection, table_name: &str) -> Result<Self, Failure> {
         let name = folded(table_name);
         let what = "cannot look the table up";
-        let sql = "SELECT c.oid, c.relkind::text FROM pg_class AS c WHERE c.oid = to_regclass($1)::oid";
+        let sql = "SELECT c.oid, c.relkind IN ('r', 'm') AND NOT c.relhassubclass FROM pg_class AS c WHERE c.oid = to_regclass($1)::oid";
         let found = connection.ask(what, connection.client.query_opt(sql, &[&name])).await?;
         let Some(found) = found else { return Err(Self::missing(connection, table_name).await) };
-        let (oid, kind): (u32, String) = (get(&found, 0)?, get(&found, 1)?);
+        let (oid, is_heap): (u32, bool) = (get(&found, 0)?, get(&found, 1)?);
         let sql = "SELECT a.attname::text, format_type(a.atttypid, -1), \
                    CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, -1) ELSE format_type(a.atttypid, -1) END \
                    FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid \
@@ -44,7 +44,7 @@ impl Relation {
         let rows = connection.ask(what, connection.client.query(sql, &[&oid])).await?;
         let column = |row| Ok(Actual { name: get(row, 0)?, ty: get(row, 1)?, base: get(row, 2)? });
         let columns = rows.iter().map(column).collect::<Result<_, Failure>>()?;
-        Ok(Self { name, is_heap: matches!(kind.as_str(), "r" | "m"), columns })
+        Ok(Self { name, is_heap, columns })
     }
 
     async fn missing(connection: &Connection, table_name: &str) -> Failure {
@@ -84,7 +84,12 @@ impl Relation {
         let field = &table.physical[column];
         let actual = self.column(table, place, &field.name)?;
         let cast = readable(&field.ty.kind, &actual.base).ok_or_else(|| mismatch(table, place, &field.name, &field.ty, actual, "read"))?;
-        Ok(format!("t.{}{}", quoted(&actual.name), cast.map(|c| format!("::{c}")).unwrap_or_default()))
+        let name = format!("t.{}", quoted(&actual.name));
+        Ok(match cast {
+            Some(_) if actual.base == "inet" => as_shown(&name),
+            Some(cast) => format!("{name}::{cast}"),
+            None => name,
+        })
     }
 
     /// A physical column of the table as statements name it.
@@ -94,6 +99,15 @@ impl Relation {
     pub fn named(&self, table: &TableSpec, place: &str, column: usize) -> Result<SqlColumn> {
         let actual = self.column(table, place, &table.physical[column].name)?;
         Ok(SqlColumn { name: quoted(&actual.name), ty: actual.ty.clone() })
+    }
+
+    /// A physical column as a value of `kind` is compared with it.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn compared(&self, table: &TableSpec, place: &str, column: usize, kind: &TypeKind) -> Result<SqlColumn> {
+        let actual = self.column(table, place, &table.physical[column].name)?;
+        Ok(SqlColumn { name: quoted(&actual.name), ty: from_text(kind, actual) })
     }
 
     /// The same for a name that need not be declared.
@@ -115,8 +129,25 @@ impl Relation {
         if !writable(&field.ty.kind, &actual.base) {
             return Err(mismatch(table, place, &field.name, &field.ty, actual, "written"));
         }
-        Ok(SqlColumn { name: quoted(&actual.name), ty: actual.ty.clone() })
+        Ok(SqlColumn { name: quoted(&actual.name), ty: from_text(&field.ty.kind, actual) })
     }
+}
+
+/// An address as PostgreSQL shows it: its cast to text has the mask of a single host, too.
+pub(crate) fn as_shown(inet: &str) -> String {
+    format!("abbrev({inet})")
+}
+
+/// The cast by which the text of a value of `kind` becomes a column's type. An instant has the offset of its zone behind it, which a column
+/// without a zone would silently leave out: it is to have the time of the session's zone, as which it is read.
+fn from_text(kind: &TypeKind, actual: &Actual) -> String {
+    let element = if let TypeKind::Array(element) = kind { &element.kind } else { kind };
+    let zoned = match actual.base.strip_prefix("timestamp without time zone") {
+        Some(dimensions) if matches!(element, TypeKind::TimestampLtz(_)) => format!("timestamp with time zone{dimensions}::"),
+        _ => String::new(),
+    };
+    let below = if zoned.is_empty() || actual.ty == actual.base { String::new() } else { format!("{}::", actual.base) };
+    format!("{zoned}{below}{}", actual.ty)
 }
 
 fn mismatch(table: &TableSpec, place: &str, name: &str, ty: &SqlType, actual: &Actual, how: &str) -> Error {
@@ -145,9 +176,9 @@ pub(crate) fn is_supported(kind: &TypeKind) -> bool {
     }
 }
 
-/// Types that come as the bytes of their text.
+/// Types that come as the bytes of their text, and are compared as texts are.
 fn is_text(base: &str) -> bool {
-    matches!(base, "text" | "character varying" | "bpchar" | "name" | "json" | "xml")
+    matches!(base, "text" | "character varying" | "bpchar" | "name")
 }
 
 /// The cast with which a column of PostgreSQL's type `base` is read as `kind`: `Some(None)` if it needs none, `None` if there is no way.
@@ -241,7 +272,8 @@ mod tests {
             (TypeKind::Decimal(10, 2), "numeric", Some(None)),
             (TypeKind::STRING, "uuid", cast("text")),
             (TypeKind::STRING, "jsonb", cast("text")),
-            (TypeKind::STRING, "json", Some(None)),
+            // They come as text, but cannot be compared.
+            (TypeKind::STRING, "json", cast("text")),
             (TypeKind::STRING, "bpchar", Some(None)),
             (TypeKind::STRING, "bytea", None),
             (TypeKind::Timestamp(3), "timestamp with time zone", cast("timestamp without time zone")),
@@ -255,5 +287,27 @@ mod tests {
         assert!(writable(&TypeKind::STRING, "uuid") && !writable(&TypeKind::Int, "text"));
         assert!(is_supported(&TypeKind::BYTES) && !is_supported(&TypeKind::Row(vec![])));
         assert_eq!(usual("numeric[]"), "ARRAY<DECIMAL(p, s)>");
+    }
+
+    #[test]
+    fn texts_become_values() {
+        let actual = |ty: &str, base: &str| Actual { name: "c".into(), ty: ty.into(), base: base.into() };
+        let (plain, zoned) = ("timestamp without time zone", "timestamp with time zone");
+        let list = |kind: TypeKind| TypeKind::Array(Box::new(kind.nullable()));
+        for (kind, actual, want) in [
+            (TypeKind::Int, actual("integer", "integer"), "integer"),
+            (TypeKind::STRING, actual("mood", "text"), "mood"),
+            (TypeKind::TimestampLtz(3), actual(zoned, zoned), zoned),
+            (TypeKind::Timestamp(3), actual(plain, plain), plain),
+            (TypeKind::TimestampLtz(3), actual(plain, plain), "timestamp with time zone::timestamp without time zone"),
+            (TypeKind::TimestampLtz(3), actual("born", plain), "timestamp with time zone::timestamp without time zone::born"),
+            (
+                list(TypeKind::TimestampLtz(3)),
+                actual("timestamp without time zone[]", "timestamp without time zone[]"),
+                "timestamp with time zone[]::timestamp without time zone[]",
+            ),
+        ] {
+            assert_eq!(from_text(&kind, &actual), want, "{kind}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::future::Future;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sluice_batch::{Error, Result};
 use tokio::runtime::Runtime;
@@ -60,7 +60,7 @@ fn comes_and_goes(state: &str) -> bool {
 
 /// States that say that the table's definition is wrong, or what the user may do: no restart mends them.
 fn is_of_the_definition(state: &str) -> bool {
-    state.starts_with("28") || matches!(state, "3D000" | "42501" | "42P01" | "42703" | "3F000" | "42P10")
+    state.starts_with("28") || matches!(state, "3D000" | "42501" | "42P01" | "42703" | "3F000" | "42P10" | "428C9")
 }
 
 /// One connection.
@@ -81,7 +81,7 @@ impl Connection {
         let place = target.place.clone();
         tokio::spawn(async move {
             if let Err(e) = connection.await {
-                tracing::debug!("PostgreSQL {place}: {e}");
+                tracing::debug!("{}", failure(&e, &place, "a connection has ended").error);
             }
         });
         let this = Self { client, place: target.place.clone(), answer: target.answer };
@@ -100,17 +100,39 @@ impl Connection {
     /// # Errors
     /// What the server answers, with what was tried, or that it did not answer.
     pub async fn ask<T>(&self, what: &str, request: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Failure> {
-        let answered = match self.answer {
-            None => request.await,
-            Some(limit) => match tokio::time::timeout(limit, request).await {
-                Ok(answered) => answered,
-                Err(_) => {
-                    let error = Error::runtime(format!("PostgreSQL {}: {what}: no answer within {limit:?} ('socketTimeout')", self.place));
-                    return Err(Failure { error, transient: true, state: None });
-                }
-            },
+        let place = &self.place;
+        let waiting = |so_far: Duration| {
+            tracing::warn!("PostgreSQL {place}: {what} so far: no answer for {} s; does another session hold a lock?", so_far.as_secs());
         };
-        answered.map_err(|e| failure(&e, &self.place, what))
+        match within(self.answer, SILENT, request, waiting).await {
+            Some(answered) => answered.map_err(|e| failure(&e, place, what)),
+            None => {
+                let limit = self.answer.unwrap_or_default();
+                let error = Error::runtime(format!("PostgreSQL {place}: {what}: no answer within {limit:?} ('socketTimeout')"));
+                Err(Failure { error, transient: true, state: None })
+            }
+        }
+    }
+}
+
+/// How long an answer is waited for without a word.
+const SILENT: Duration = Duration::from_secs(10);
+
+/// Waits for a future, at most so long (`None`), and says now and then that it does.
+async fn within<T>(
+    limit: Option<Duration>,
+    silent: Duration,
+    request: impl Future<Output = T>,
+    mut waiting: impl FnMut(Duration),
+) -> Option<T> {
+    let (mut request, started) = (std::pin::pin!(request), Instant::now());
+    loop {
+        let left = limit.map(|l| l.saturating_sub(started.elapsed()));
+        match tokio::time::timeout(left.map_or(silent, |l| l.min(silent)), &mut request).await {
+            Ok(answer) => return Some(answer),
+            Err(_) if limit.is_some_and(|l| started.elapsed() >= l) => return None,
+            Err(_) => waiting(started.elapsed()),
+        }
     }
 }
 
@@ -133,6 +155,7 @@ pub(crate) fn failure(e: &tokio_postgres::Error, place: &str, what: &str) -> Fai
         "28P01" | "28000" => Some("see the options 'username' and 'password'"),
         "3D000" => Some("see the database in the option 'url'"),
         "42501" => Some("grant the user what the table's use needs"),
+        "428C9" => Some("PostgreSQL makes the column's values itself: leave it out of the table definition"),
         "42P10" => Some("the PRIMARY KEY of the table definition must be a primary key or unique index in PostgreSQL"),
         _ => db.hint(),
     };
@@ -144,14 +167,31 @@ pub(crate) fn failure(e: &tokio_postgres::Error, place: &str, what: &str) -> Fai
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn who_waits_says_so() {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let (mut answer, mut said) = (Some(answer), 0);
+        let waiting = |_| {
+            said += 1;
+            if said == 2 {
+                answer.take().unwrap().send(7).unwrap();
+            }
+        };
+        let got = runtime().unwrap().block_on(within(None, Duration::from_millis(1), answered, waiting));
+        assert_eq!(got.unwrap().unwrap(), 7);
+        let nothing = std::future::pending::<()>();
+        assert!(runtime().unwrap().block_on(within(Some(Duration::from_millis(5)), SILENT, nothing, |_| ())).is_none());
+    }
 
     #[test]
     fn states_are_told_apart() {
         for state in ["08006", "40001", "40P01", "53300", "57P01", "57P03", "25006"] {
             assert!(comes_and_goes(state) && !is_of_the_definition(state), "{state}");
         }
-        for state in ["28P01", "3D000", "42501", "42P01"] {
+        for state in ["28P01", "3D000", "42501", "42P01", "428C9"] {
             assert!(!comes_and_goes(state) && is_of_the_definition(state), "{state}");
         }
         assert!(!comes_and_goes("23505") && !is_of_the_definition("23505"));

@@ -100,7 +100,7 @@ impl Column {
             Values::Text(v) => v.append_option(raw.map(|r| std::str::from_utf8(r).map_err(|e| e.to_string())).transpose()?),
             Values::Bytes(v) => v.append_option(raw),
             Values::Date(v) => v.push(raw.map(date).transpose()?),
-            Values::Time(v) => v.push(raw.map(fixed).transpose()?.map(|b| (i64::from_be_bytes(b) / 1000) as i32)),
+            Values::Time(v) => v.push(raw.map(|r| time(r, &self.ty.kind)).transpose()?),
             Values::Timestamp(v) => v.push(raw.map(|r| timestamp(r, &self.ty.kind)).transpose()?),
             Values::List { ends, valid, element } => {
                 if let Some(raw) = raw {
@@ -175,16 +175,24 @@ fn fixed<const N: usize>(raw: &[u8]) -> Result<[u8; N], String> {
 fn date(raw: &[u8]) -> Result<i32, String> {
     let days = i32::from_be_bytes(fixed(raw)?);
     if days == i32::MAX || days == i32::MIN {
-        return Err("the date 'infinity' has no counterpart".into());
+        return Err("the date 'infinity' has no counterpart; as STRING it can be read".into());
     }
     days.checked_add(DAYS).ok_or_else(|| "a date is out of range".into())
+}
+
+/// Milliseconds of a day, cut to the type's precision; 24:00:00, which PostgreSQL knows, is 00:00:00.
+fn time(raw: &[u8], kind: &TypeKind) -> Result<i32, String> {
+    let millis = i64::from_be_bytes(fixed(raw)?) / 1000 % 86_400_000;
+    let precision = if let TypeKind::Time(p) = kind { *p } else { 3 };
+    let unit = 10i64.pow(3 - u32::from(precision.min(3)));
+    Ok((millis - millis % unit) as i32)
 }
 
 /// Microseconds since 1970, cut to the type's precision.
 fn timestamp(raw: &[u8], kind: &TypeKind) -> Result<i64, String> {
     let micros = i64::from_be_bytes(fixed(raw)?);
     if micros == i64::MAX || micros == i64::MIN {
-        return Err("the timestamp 'infinity' has no counterpart".into());
+        return Err("the timestamp 'infinity' has no counterpart; as STRING it can be read".into());
     }
     let micros = micros.checked_add(MICROS).ok_or("a timestamp is out of range")?;
     let precision = if let TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) = kind { *p } else { 6 };
@@ -197,7 +205,7 @@ fn decimal(raw: &[u8], precision: u8, scale: u8) -> Result<Option<i128>, String>
     let word = |at: usize| raw.get(2 * at..2 * at + 2).map(|b| i16::from_be_bytes([b[0], b[1]])).ok_or("a NUMERIC is cut off");
     let (digits, weight, sign) = (word(0)? as usize, i32::from(word(1)?), word(2)? as u16);
     if sign & 0xC000 == 0xC000 {
-        return Err("NaN and infinity have no counterpart in DECIMAL".into());
+        return Err("NaN and infinity have no counterpart in DECIMAL; as STRING they can be read".into());
     }
     let mut value: i128 = 0;
     for i in 0..digits {
@@ -296,6 +304,11 @@ mod tests {
         assert_eq!(timestamp(&raw, &TypeKind::TimestampLtz(0)).unwrap(), MICROS - 2_000_000);
         assert!(timestamp(&i64::MAX.to_be_bytes(), &TypeKind::Timestamp(6)).is_err());
         assert_eq!(date(&1i32.to_be_bytes()).unwrap(), 10_958);
+        let raw = 3_723_456_789i64.to_be_bytes();
+        for (precision, want) in [(0, 3_723_000), (1, 3_723_400), (3, 3_723_456), (6, 3_723_456)] {
+            assert_eq!(time(&raw, &TypeKind::Time(precision)).unwrap(), want);
+        }
+        assert_eq!(time(&86_400_000_000i64.to_be_bytes(), &TypeKind::Time(0)).unwrap(), 0);
     }
 
     #[test]

@@ -31,6 +31,16 @@ impl Texts {
         self.valid[row].then(|| &self.bytes[start..self.ends[row]])
     }
 
+    /// Takes texts with a NUL character, which PostgreSQL refuses, for NULL.
+    pub fn leave_out_nul(&mut self) {
+        if !self.bytes.contains(&0) {
+            return;
+        }
+        for row in 0..self.ends.len() {
+            self.valid[row] = self.get(row).is_some_and(|text| !text.contains(&0));
+        }
+    }
+
     /// Appends the values of a column.
     ///
     /// # Errors
@@ -290,5 +300,14 @@ mod tests {
         let want: Vec<u8> =
             [1, 1, 25, 2, 1, 2i32].iter().flat_map(|w| w.to_be_bytes()).chain(*b"bc").chain((-1i32).to_be_bytes()).collect();
         assert_eq!(out.to_vec(), want);
+    }
+
+    #[test]
+    fn nul_is_in_no_text() {
+        let mut texts = Texts::default();
+        let values = [Datum::string("a"), Datum::string("b\0"), Datum::Null, Datum::string("c")];
+        texts.append(&datum::from_datums(&values, &TypeKind::STRING.nullable()).unwrap()).unwrap();
+        texts.leave_out_nul();
+        assert_eq!((0..4).map(|row| texts.get(row)).collect::<Vec<_>>(), [Some(&b"a"[..]), None, None, Some(b"c")]);
     }
 }

@@ -39,7 +39,7 @@ fn open(spec: &TableSpec, request: &LookupRequest) -> Result<Box<dyn Lookup>> {
         let columns = request.columns.iter().map(|c| relation.read(spec, place, *c)).collect::<Result<Vec<_>>>()?;
         let keys = request.keys.iter().map(|(column, ty)| {
             relation.read(spec, place, *column)?;
-            Ok(LookupKey::new(&relation.named(spec, place, *column)?, ty.kind.is_integer(), ty.kind.is_character()))
+            Ok(LookupKey::new(&relation.compared(spec, place, *column, &ty.kind)?, ty.kind.is_integer(), ty.kind.is_character()))
         });
         let keys = keys.collect::<Result<Vec<_>>>()?;
         Ok((connection, sql::lookup(&relation.name, &columns, &keys)))
@@ -89,7 +89,10 @@ impl Lookup for JdbcLookup {
         let rows = keys.first().map_or(0, |k| k.len());
         let columns = keys.iter().map(|array| {
             let mut texts = Texts::default();
-            texts.append(array).map(|()| texts)
+            texts.append(array)?;
+            // No text of PostgreSQL's has one: it is found nowhere.
+            texts.leave_out_nul();
+            Ok(texts)
         });
         let columns = Arc::new(columns.collect::<Result<Vec<_>>>()?);
         let (answer, answered) = std::sync::mpsc::channel();
@@ -155,6 +158,10 @@ async fn look_up(shared: &Shared, session: &mut Option<Session>, keys: &[Texts],
 }
 
 async fn attempt_once(shared: &Shared, session: &mut Option<Session>, keys: &[Texts], numbers: &[u32]) -> Result<Found, Failure> {
+    // What a server, pooler or firewall has closed meanwhile is no failure.
+    if session.as_ref().is_some_and(|s| s.connection.client.is_closed()) {
+        *session = None;
+    }
     let Session { connection, statement } = match session {
         Some(session) => session,
         None => {

@@ -99,6 +99,7 @@ impl LookupKey {
             "smallint" | "integer" | "bigint" if integer => (name, "{}::bigint".to_owned()),
             ty @ ("text" | "character varying" | "bpchar" | "name") => (name, format!("{{}}::{ty}")),
             "uuid" if character => (name, format!("CASE WHEN {{}} ~* '{UUID}' THEN {{}}::uuid END")),
+            "inet" if character => (super::catalog::as_shown(&name), "{}::text".to_owned()),
             _ if character => (format!("{name}::text"), "{}::text".to_owned()),
             ty => (name, format!("{{}}::{ty}")),
         };
@@ -147,6 +148,7 @@ mod tests {
         let key = |(ty, integer, character): (&str, bool, bool)| {
             LookupKey::new(&SqlColumn { name: "\"a\"".into(), ty: ty.into() }, integer, character)
         };
+        assert_eq!(key(("inet", false, true)).column, "abbrev(t.\"a\")");
         let keys = keys.map(key);
         assert_eq!(keys[3], LookupKey { column: "t.\"a\"::text".into(), value: "{}::text".into() });
         let sql = lookup("x", &["t.\"b\"".into()], &keys[..2]);

@@ -127,8 +127,10 @@ impl Target {
     }
 }
 
+/// As the driver does (`java.net.URLDecoder`): a plus is a space, too.
 fn decode(text: &str) -> Result<String> {
-    let text = percent_decode_str(text).decode_utf8();
+    let text = text.replace('+', " ");
+    let text = percent_decode_str(&text).decode_utf8();
     text.map(|t| t.into_owned()).map_err(|_| Error::plan("option 'url' is not UTF-8 where it is percent-encoded"))
 }
 
@@ -191,11 +193,19 @@ fn flag(name: &str, value: &str) -> Result<bool> {
     }
 }
 
+/// How long a connection is silent before the other end is asked whether it is still there. What stands between, a firewall or a balancer,
+/// forgets connections that are silent for some minutes, and says nothing of it.
+const SILENT: Duration = Duration::from_secs(60);
+/// How far apart such questions are, and how long what was sent may stay unconfirmed.
+const QUESTIONS: Duration = Duration::from_secs(10);
+const UNCONFIRMED: Duration = Duration::from_secs(120);
+
 /// What the driver's parameters say, in the client's terms.
 fn configure<'v>(config: &mut Config, get: &dyn Fn(&str) -> Option<&'v str>) -> Result<()> {
     let connect = seconds("connectTimeout", get("connectTimeout"))?.or(seconds("loginTimeout", get("loginTimeout"))?);
     config.connect_timeout(connect.unwrap_or(Duration::from_secs(10)));
     config.application_name(get("ApplicationName").unwrap_or("sluice"));
+    config.keepalives_idle(SILENT).keepalives_interval(QUESTIONS).keepalives_retries(6).tcp_user_timeout(UNCONFIRMED);
     if let Some(value) = get("tcpKeepAlive") {
         config.keepalives(flag("tcpKeepAlive", value)?);
     }
@@ -257,6 +267,7 @@ mod tests {
             ("jdbc:postgresql:x", "localhost:5432/x"),
             ("jdbc:postgresql://", "localhost:5432/ann"),
             ("jdbc:postgresql://db/?reWriteBatchedInserts=true", "db:5432/ann"),
+            ("jdbc:postgresql://db/my+db", "db:5432/my db"),
         ] {
             assert_eq!(Target::new(url, Some("ann"), None).unwrap().place, place, "{url}");
         }
@@ -274,6 +285,9 @@ mod tests {
         let given = Target::new(url, Some("v"), Some("r")).unwrap();
         assert_eq!((given.config.get_user(), given.config.get_password()), (Some("v"), Some(&b"r"[..])));
         assert_eq!(Target::new("jdbc:postgresql://db/x?ssl=true", None, None).unwrap().tls.verify, Verify::Full);
+        let words = Target::new("jdbc:postgresql://db/x?password=a+b%2Bc&options=-c+statement_timeout=9", None, None).unwrap();
+        assert_eq!((words.config.get_password(), words.config.get_options()), (Some(&b"a b+c"[..]), Some("-c statement_timeout=9")));
+        assert_eq!((words.config.get_keepalives(), words.config.get_keepalives_idle()), (true, SILENT));
     }
 
     #[test]

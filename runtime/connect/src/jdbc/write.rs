@@ -265,7 +265,8 @@ async fn attempt_once(
     time_zone: chrono_tz::Tz,
     statements: &Statements,
 ) -> Result<(), Failure> {
-    if session.is_none() {
+    // One that a server, pooler or firewall has closed meanwhile is no failure.
+    if session.as_ref().is_none_or(|(connection, _)| connection.client.is_closed()) {
         let connection = Connection::open(target, time_zone).await?;
         let prepared = statements.prepare(&connection).await?;
         *session = Some((connection, prepared));

@@ -179,6 +179,8 @@ pub(crate) struct Properties {
     pub ignored: Vec<String>,
     /// Path and password of a trust store that librdkafka cannot read: translated when a client is made, as a plan needs no files.
     trust: Option<(String, Option<String>)>,
+    /// The same of a key store: OpenSSL reads only those with newer ciphers.
+    key: Option<(String, Option<String>)>,
     /// Tokens to log in with.
     login: Option<Login>,
 }
@@ -215,7 +217,9 @@ impl Properties {
                 out.set.push((key, value));
             }
         }
-        out.trust = pkcs12_trust(given);
+        out.trust = pkcs12("trust", given);
+        out.key = pkcs12("key", given);
+        check_mechanism(given)?;
         for (key, value, option) in security(given)? {
             check(&mut scratch, &key, &key, &value, option)?;
             out.set.push((key, value));
@@ -242,11 +246,14 @@ impl Properties {
         config.login.clone_from(&self.login);
         let trusted =
             self.trust.as_ref().map(|(path, password)| sluice_format::keystore::trusted_pem(path, password.as_deref())).transpose()?;
+        let key = self.key.as_ref().map(|(path, password)| sluice_format::keystore::identity_pem(path, password.as_deref())).transpose()?;
+        let key = key.as_ref().map(|(key, chain)| [("ssl.key.pem", key.as_str()), ("ssl.certificate.pem", chain.as_str())]);
         let defaults = DEFAULTS.iter().filter(|(_, _, r)| r.is_none_or(|r| r == role)).map(|(k, v, _)| (*k, *v));
         for (key, value) in defaults
             .chain(self.set.iter().map(|(k, v)| (k.as_str(), v.as_str())))
             .chain(more.iter().copied())
             .chain(trusted.as_deref().map(|pem| ("ssl.ca.pem", pem)))
+            .chain(key.into_iter().flatten())
         {
             config.set(key, value).map_err(|e| match e {
                 ConfigError::UnknownName => Error::runtime(format!("librdkafka has no property '{key}'")),
@@ -304,12 +311,8 @@ fn security<'a>(given: &[(&str, &'a TableOption)]) -> Result<Vec<(String, String
                 out.push(("ssl.certificate.location".into(), option.value.clone(), option));
                 out.push(("ssl.key.location".into(), option.value.clone(), option));
             }
-            Store::Pkcs12 => {
-                out.push(("ssl.keystore.location".into(), option.value.clone(), option));
-                if let Some(password) = find("ssl.keystore.password") {
-                    out.push(("ssl.keystore.password".into(), password.value.clone(), password));
-                }
-            }
+            // In [`Properties::config`].
+            Store::Pkcs12 => {}
             Store::Jks => return Err(jks("key", option)),
         }
     }
@@ -337,11 +340,29 @@ fn jks(kind: &str, option: &TableOption) -> Error {
     Error::unsupported(format!("a JKS {kind} store")).at(option.value_span).hint(hint)
 }
 
-fn pkcs12_trust(given: &[(&str, &TableOption)]) -> Option<(String, Option<String>)> {
+/// Path and password of a `trust` or `key` store in PKCS#12.
+fn pkcs12(kind: &str, given: &[(&str, &TableOption)]) -> Option<(String, Option<String>)> {
+    let find = |what: &str| given.iter().find(|(n, _)| *n == format!("ssl.{kind}store.{what}")).map(|(_, o)| *o);
+    let location = find("location")?;
+    let password = find("password").map(|o| o.value.clone());
+    matches!(store_type(find("type"), location), Store::Pkcs12).then(|| (location.value.clone(), password))
+}
+
+/// Both clients log in by Kerberos if nothing else is said, and librdkafka is built without it.
+fn check_mechanism(given: &[(&str, &TableOption)]) -> Result<()> {
     let find = |name: &str| given.iter().find(|(n, _)| *n == name).map(|(_, o)| *o);
-    let location = find("ssl.truststore.location")?;
-    let password = find("ssl.truststore.password").map(|o| o.value.clone());
-    matches!(store_type(find("ssl.truststore.type"), location), Store::Pkcs12).then(|| (location.value.clone(), password))
+    let hint = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER can be used";
+    match (find("security.protocol"), find("sasl.mechanism").or(find("sasl.mechanisms"))) {
+        (_, Some(mechanism)) if mechanism.value.trim().eq_ignore_ascii_case("GSSAPI") => {
+            Err(Error::unsupported("login by Kerberos (GSSAPI)").at(mechanism.value_span).hint(hint))
+        }
+        (Some(protocol), None) if protocol.value.trim().to_ascii_uppercase().starts_with("SASL_") => {
+            Err(Error::plan(format!("'properties.security.protocol' = '{}' needs 'properties.sasl.mechanism'", protocol.value.trim()))
+                .at(protocol.value_span)
+                .hint(hint))
+        }
+        _ => Ok(()),
+    }
 }
 
 enum Store {
@@ -384,7 +405,8 @@ mod tests {
             ("buffer.memory", "33554432", Producer, Some(("queue.buffering.max.kbytes", "32768"))),
             ("ssl.endpoint.identification.algorithm", "", Consumer, Some(("ssl.endpoint.identification.algorithm", "none"))),
             ("ssl.truststore.location", "/ca.pem", Consumer, Some(("ssl.ca.location", "/ca.pem"))),
-            ("ssl.keystore.location", "/me.p12", Consumer, Some(("ssl.keystore.location", "/me.p12"))),
+            ("ssl.keystore.location", "/me.p12", Consumer, None),
+            ("ssl.keystore.location", "/me.pem", Consumer, Some(("ssl.certificate.location", "/me.pem"))),
             ("queued.min.messages", "5", Consumer, Some(("queued.min.messages", "5"))),
             ("max.poll.records", "5", Consumer, None),
         ] {
@@ -403,9 +425,17 @@ mod tests {
         assert!(translate(&[("isolation.level", "read_all")], Consumer).is_err());
         assert!(translate(&[("buffer.memory", "lots")], Producer).is_err());
         assert!(translate(&[("ssl.truststore.location", "/a.jks")], Consumer).unwrap_err().hint_text().unwrap().contains("PKCS12"));
-        let missing = translate(&[("ssl.truststore.location", "/none.p12"), ("ssl.truststore.password", "hush")], Consumer).unwrap();
-        let error = missing.config(Consumer, &[]).err().unwrap().to_string();
-        assert!(error.contains("/none.p12") && !error.contains("hush"), "{error}");
+        for (location, password) in
+            [("ssl.truststore.location", "ssl.truststore.password"), ("ssl.keystore.location", "ssl.keystore.password")]
+        {
+            let missing = translate(&[(location, "/none.p12"), (password, "hush")], Consumer).unwrap();
+            let error = missing.config(Consumer, &[]).err().unwrap().to_string();
+            assert!(error.contains("/none.p12") && !error.contains("hush"), "{error}");
+        }
+        let error = translate(&[("client.id", "x"), ("security.protocol", "SASL_SSL")], Consumer).unwrap_err();
+        assert!(error.message().contains("needs 'properties.sasl.mechanism'") && error.span().line == 3, "{error}");
+        assert!(translate(&[("sasl.mechanism", "GSSAPI")], Consumer).unwrap_err().message().contains("Kerberos"));
+        assert!(translate(&[("security.protocol", "SASL_SSL"), ("sasl.mechanisms", "PLAIN")], Consumer).is_ok());
         assert!(translate(&[("sasl.jaas.config", "x")], Consumer).is_err());
     }
 

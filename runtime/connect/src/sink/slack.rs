@@ -17,6 +17,8 @@ pub(crate) const FACTORY: SinkFactory = SinkFactory { info, open };
 const API: &str = "https://slack.com/api";
 /// Slack takes one message a second and channel (<https://api.slack.com/apis/rate-limits>).
 const DISTANCE: Duration = Duration::from_secs(1);
+/// The words for too many messages: of its limits for all methods, and of chat.postMessage.
+const LIMITED: &[&str] = &["ratelimited", "rate_limited"];
 /// Errors that pass; all others are of the message, the channel or the token, and stay.
 const PASSING: &[&str] = &["internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org", "accesslimited"];
 
@@ -82,7 +84,9 @@ fn judge(answer: &Answer) -> Verdict {
         return Verdict::Taken;
     }
     match said["error"].as_str() {
-        Some("ratelimited") => Verdict::Again { after: Some(answer.retry_after.unwrap_or(DISTANCE)), why: "ratelimited".into() },
+        Some(error) if LIMITED.contains(&error) => {
+            Verdict::Again { after: Some(answer.retry_after.unwrap_or(DISTANCE)), why: error.to_owned() }
+        }
         Some(error) if PASSING.contains(&error) => Verdict::Again { after: None, why: error.to_owned() },
         Some(error) => Verdict::Refused(format!("{error}{}", hint(error))),
         None => Verdict::Again { after: None, why: answer.text() },
@@ -111,7 +115,8 @@ impl Sink for Slack {
     fn write(&mut self, batch: &Batch) -> Result<()> {
         let [channels, messages] = self.columns.map(|c| batch.columns()[c].as_string::<i32>());
         for row in 0..batch.rows() {
-            if channels.is_null(row) || messages.is_null(row) {
+            // Slack would refuse one without text for ever ("no_text"), and with it all that comes behind.
+            if channels.is_null(row) || messages.is_null(row) || messages.value(row).trim().is_empty() {
                 tracing::warn!("a message without {} is left out", if channels.is_null(row) { "channel_id" } else { "text" });
                 continue;
             }
@@ -173,6 +178,8 @@ mod tests {
             (Some("C1"), Some("one")),
             (Some("C2"), Some("two")),
             (None, Some("lost")),
+            (Some("C1"), None),
+            (Some("C1"), Some(" \n")),
             (Some("C1"), Some("three \"q\"")),
         ]))
         .unwrap();
@@ -193,12 +200,13 @@ mod tests {
 
     #[test]
     fn errors_are_told_apart() {
-        let passing = [error("internal_error"), "429\r\nRetry-After: 0".into(), error("service_unavailable"), OK.into()];
+        let limited = "200\r\nRetry-After: 0\r\n\r\n{\"ok\":false,\"error\":\"rate_limited\"}";
+        let passing = [error("internal_error"), "429\r\nRetry-After: 0".into(), limited.into(), error("service_unavailable"), OK.into()];
         let service = Service::start(&passing.each_ref().map(String::as_str));
         let mut taken = sink(&service, &[]);
         taken.write(&messages(&[(Some("C1"), Some("one"))])).unwrap();
         taken.flush(false).unwrap();
-        assert_eq!(service.requests().len(), 4);
+        assert_eq!(service.requests().len(), 5);
         for (code, wanted) in [("invalid_auth", "bot token"), ("channel_not_found", "invited"), ("msg_too_long", "msg_too_long")] {
             let service = Service::start(&[&error(code)]);
             let mut refused = sink(&service, &[]);

@@ -47,11 +47,19 @@ fn field<'t>(table: &'t TableSpec, request: &ScanRequest, at: usize) -> Option<&
     }
 }
 
+/// The end of a range of values.
+#[derive(Clone, Copy)]
+enum Last {
+    Is(i64),
+    /// A further range begins there; between whole numbers there are others.
+    Before(i64),
+}
+
 /// A part of the table, and how far it has been read.
 struct Split {
     name: String,
-    /// Of `scan.partition.column`.
-    range: Option<(i64, i64)>,
+    /// Of `scan.partition.column`: the first value, and the last one.
+    range: Option<(i64, Last)>,
     /// `done`, or the key of the last row as a JSON array of texts.
     position: Option<String>,
 }
@@ -62,8 +70,11 @@ fn open(table: &TableSpec, request: &ScanRequest) -> Result<Box<dyn Source>> {
         None => (vec!["all".into()], vec![Split { name: "all".into(), range: None, position: None }]),
         Some(partitions) => {
             let name = |(from, to): &(i64, i64)| format!("{}:{from}..{to}", partitions.column);
-            let split = |range: &(i64, i64)| Split { name: name(range), range: Some(*range), position: None };
-            (partitions.ranges.iter().map(name).collect(), partitions.ranges.iter().map(split).collect())
+            let split = |(at, range): (usize, &(i64, i64))| {
+                let last = partitions.ranges.get(at + 1).map_or(Last::Is(range.1), |next| Last::Before(next.0));
+                Split { name: name(range), range: Some((range.0, last)), position: None }
+            };
+            (partitions.ranges.iter().map(name).collect(), partitions.ranges.iter().enumerate().map(split).collect())
         }
     };
     let mut number = 0;
@@ -159,7 +170,11 @@ impl Scan {
     fn query(&self, split: &Split) -> Result<(String, Vec<String>)> {
         let (mut sql, mut conditions, mut parameters) = (self.select.clone(), self.filter.iter().cloned().collect::<Vec<_>>(), vec![]);
         if let (Some((from, to)), Some(column)) = (split.range, &self.partition) {
-            conditions.push(format!("t.{} BETWEEN {from} AND {to}", column.name));
+            let name = &column.name;
+            conditions.push(match to {
+                Last::Is(to) => format!("t.{name} BETWEEN {from} AND {to}"),
+                Last::Before(next) => format!("t.{name} >= {from} AND t.{name} < {next}"),
+            });
         }
         if let Some(position) = &split.position {
             let key: Vec<String> = serde_json::from_str(position).unwrap_or_default();

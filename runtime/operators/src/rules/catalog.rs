@@ -147,7 +147,6 @@ fn fields_of(columns: &[Option<ArrayRef>], keys: &ListArray, row: usize) -> Resu
     if !keys.is_null(row) {
         let list = keys.value(row);
         let list = list.as_string_opt::<i32>().ok_or("groupingKeyNames must be a list of strings")?;
-        // A deleted or paused rule may come with an empty list where the format knows no NULL.
         let names = list.iter().map(|n| n.map(str::to_owned).ok_or("groupingKeyNames has a NULL in it")).collect::<Result<Vec<_>, _>>()?;
         fields.keys = Some(names);
     }

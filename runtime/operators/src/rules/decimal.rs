@@ -41,11 +41,14 @@ impl Decimal {
         if fraction.chars().any(|c| !c.is_ascii_digit()) {
             return None;
         }
+        if unscaled == 0 {
+            return Some(Self { unscaled, scale: 0 });
+        }
         scale = scale.checked_sub(exponent)?;
         while scale > 0 && unscaled % 10 == 0 {
             (unscaled, scale) = (unscaled / 10, scale - 1);
         }
-        if scale < 0 && unscaled != 0 {
+        if scale < 0 {
             unscaled = unscaled.checked_mul(10i128.checked_pow(scale.unsigned_abs())?)?;
         }
         let scale = u8::try_from(scale.max(0)).ok()?;
@@ -94,6 +97,10 @@ mod tests {
             (".5", Some((5, 1, "0.5"))),
             ("0.00", Some((0, 0, "0"))),
             ("0e40", Some((0, 0, "0"))),
+            ("-0.0e-2147483647", Some((0, 0, "0"))),
+            ("1e-2147483647", None),
+            ("1e400", None),
+            ("1e2147483648", None),
             (" 7 ", Some((7, 0, "7"))),
             ("99999999999999999999999999999999999999", Some((pow10(38) - 1, 0, "99999999999999999999999999999999999999"))),
             ("100000000000000000000000000000000000000", None),

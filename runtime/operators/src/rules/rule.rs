@@ -132,9 +132,9 @@ impl Fields {
         ControlType::parse(text).ok_or_else(|| one_of("controlType", text, ControlType::WORDS))
     }
 
-    /// Whether there is nothing but an id and a state: the rule stays as it is otherwise.
+    /// Whether there is nothing but an id and a state: the rule stays as it is otherwise. Its list may be empty, where the format knows no NULL.
     pub fn is_state_only(&self) -> bool {
-        self.keys.is_none() && FIELDS[2..].iter().all(|f| self.value(f).is_none())
+        self.keys.as_ref().is_none_or(Vec::is_empty) && FIELDS[2..].iter().all(|f| self.value(f).is_none())
     }
 
     /// The rule, if it can be evaluated over a table of these columns.

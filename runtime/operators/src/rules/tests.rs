@@ -186,7 +186,8 @@ fn rules_pause_go_on_and_go() {
     job.control(&[r#"{"ruleId":"7","ruleState":"PAUSE"}"#]);
     assert!(job.events("2 1 x 5 2000").is_empty());
     job.restart();
-    // Paused rules go on counting.
+    // Paused rules go on counting. A format without NULL has an empty list.
+    job.control(&[r#"{"ruleId":7,"ruleState":"PAUSE","groupingKeyNames":[]}"#]);
     job.control(&[r#"{"ruleId":7,"ruleState":"ACTIVE","groupingKeyNames":null}"#]);
     assert_eq!(job.events("3 1 x 5 3000"), [alert(7, key, 3, 3_000_000)]);
     let current = job.control(&[&command("EXPORT_RULES_CURRENT")]);
