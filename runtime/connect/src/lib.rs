@@ -139,6 +139,11 @@ pub trait Source: Send {
     /// Where reading goes on after everything given so far: `(split, position)`, e.g. (`topic-0`, `17`).
     fn positions(&self) -> Vec<(String, String)>;
 
+    /// False: there are more tasks than splits, and this one has none; it holds no time back.
+    fn has_splits(&self) -> bool {
+        true
+    }
+
     /// Sets where to start, before the first poll: what `positions` said.
     fn seek(&mut self, positions: &[(String, String)]) -> Result<()>;
 

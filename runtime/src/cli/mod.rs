@@ -4,7 +4,7 @@ mod check;
 mod convert;
 mod generate;
 mod plan;
-mod run;
+pub mod run;
 mod savepoint;
 mod session;
 mod state;

@@ -205,7 +205,7 @@ pub fn storage_options(script: &Script) -> Result<storage::Options> {
 }
 
 /// The job's settings. `names`: of jobs that the process has run; each that writes tables gets one of its own.
-fn job_options(graph: &Graph, catalog: &Catalog, script: &str, names: &mut BTreeSet<String>) -> Result<JobOptions> {
+pub fn job_options(graph: &Graph, catalog: &Catalog, script: &str, names: &mut BTreeSet<String>) -> Result<JobOptions> {
     let setting = |key: &str| catalog.settings.get(key).map(|v| v.trim());
     let time_zone = sluice_plan::time_zone(&catalog.settings)?;
     let interval = sluice_batch::duration::parse(setting("execution.checkpointing.interval").unwrap_or("1 s"));

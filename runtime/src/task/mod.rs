@@ -13,6 +13,8 @@ pub mod restart;
 mod snapshot;
 pub mod stats;
 pub mod status;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

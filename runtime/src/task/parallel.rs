@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{Builder, Scope};
 use std::time::{Duration, Instant};
 
 use sluice_batch::{Error, EvalContext, Millis, Result};
@@ -98,27 +99,32 @@ pub fn run(job: Job<'_>, client: Box<dyn Client>, transactions: &Transactions, l
     let started = *life.started.get_or_insert_with(Instant::now);
     stats.set_opening(false);
     let result = std::thread::scope(|scope| {
-        for task in tasks {
-            let (reports, index) = (to_coordinator.clone(), task.index);
-            scope.spawn(move || {
-                let result = catch_unwind(AssertUnwindSafe(|| task.run()));
-                let failed = match result {
-                    Ok(Ok(())) => return,
-                    Ok(Err(error)) => error,
-                    Err(_) => Error::runtime(format!("task {index} panicked")),
-                };
-                // The coordinator is gone only if it has failed itself.
-                let _ = reports.send((index, Report::Failed(failed)));
-            });
-        }
+        let spawned = tasks.into_iter().try_for_each(|task| spawn(scope, task, to_coordinator.clone()));
         let coordinator = Coordinator { job, network: &network, control: &control, reports: &reports, resume, committer, memory };
-        let result = coordinator.run(stop, started);
+        let result = spawned.and_then(|()| coordinator.run(stop, started));
         control.abort.store(true, Ordering::Relaxed);
         (0..network.tasks()).for_each(|t| network.notify(t));
         result
     });
     stats.end_parts();
     result
+}
+
+/// Runs a task in a thread of its own, which reports how it failed.
+fn spawn<'s>(scope: &'s Scope<'s, '_>, task: Task<'s>, reports: Sender<(usize, Report)>) -> Result<()> {
+    let index = task.index;
+    let run = move || {
+        let result = catch_unwind(AssertUnwindSafe(|| task.run()));
+        let failed = match result {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(_) => Error::runtime(format!("task {index} panicked")),
+        };
+        // The coordinator is gone only if it has failed itself.
+        let _ = reports.send((index, Report::Failed(failed)));
+    };
+    Builder::new().name(format!("task-{index}")).spawn_scoped(scope, run)?;
+    Ok(())
 }
 
 struct Coordinator<'a> {
@@ -243,6 +249,10 @@ fn restore(
     let Some((committer, restored)) = recover::find(graph, options, &mut parts, transactions, status)? else { return Ok(None) };
     snapshot::give_back(graph, Some(distributed), &mut parts, &restored)?;
     for (index, part) in parts.iter_mut().enumerate() {
+        // Before any rows, whichever thread runs first: else it would be chance what is late.
+        for input in part.inputs.iter().filter(|i| !i.source.has_splits()) {
+            part.pipeline.idle(input.node)?;
+        }
         if committer.keeps_state() {
             part.pipeline.track_changes();
         }

@@ -249,9 +249,9 @@ impl Pipeline {
         }
     }
 
-    /// The watermark that an entry was last given.
-    pub fn told(&self, entry: usize) -> Millis {
-        self.stages.get(entry).map_or(WATERMARK_NONE, |s| s.forwarded)
+    /// The watermark that an entry was last given, and whether it is idle.
+    pub fn told(&self, entry: usize) -> (Millis, bool) {
+        self.stages.get(entry).map_or((WATERMARK_NONE, false), |s| (s.forwarded, s.idle))
     }
 
     /// Gives operators their state, by identity.

@@ -1,6 +1,6 @@
 //! The state of a whole job: taken between two polls, when nothing is on its way; given back before the first.
 
-use sluice_batch::{Error, Result, WATERMARK_MAX, WATERMARK_NONE};
+use sluice_batch::{Error, Millis, Result, WATERMARK_MAX, WATERMARK_NONE};
 use sluice_operators::Operator;
 use sluice_operators::shard::{shard, task_of};
 use sluice_plan::{Distributed, Graph, NodeKind};
@@ -37,16 +37,14 @@ pub fn sources(graph: &Graph, parts: &[Part<'_>]) -> Vec<SourceState> {
         let (identity, sinks) = (node.properties.identity.clone(), node.properties.sinks.clone());
         match &node.kind {
             NodeKind::Source { table, .. } => {
-                let mut positions = vec![];
-                let mut watermark = WATERMARK_MAX;
+                let (mut positions, mut told) = (vec![], vec![]);
                 for part in parts {
-                    for input in part.inputs.iter().filter(|i| i.node == at) {
+                    for input in part.inputs.iter().filter(|i| i.node == at && i.source.has_splits()) {
                         positions.extend(input.source.positions());
-                        watermark = watermark.min(part.pipeline.told(at));
+                        told.push(part.pipeline.told(at));
                     }
                 }
-                let watermark = Some(watermark).filter(|w| *w != WATERMARK_MAX && *w != WATERMARK_NONE);
-                sources.push(SourceState { identity, table: table.name.clone(), positions, watermark, sinks });
+                sources.push(SourceState { identity, table: table.name.clone(), positions, watermark: common_time(&told), sinks });
             }
             // They have been given: that they are named says so.
             NodeKind::Values { .. } => {
@@ -57,6 +55,14 @@ pub fn sources(graph: &Graph, parts: &[Part<'_>]) -> Vec<SourceState> {
         }
     }
     sources
+}
+
+/// The time of a source that tasks share: watermarks, and whether the task is idle. Idle tasks hold nothing back, as in
+/// [`super::exchange::Inlet`]; if all are, it is not known which were so first, and time may go back to that of the last.
+fn common_time(told: &[(Millis, bool)]) -> Option<Millis> {
+    let active = told.iter().filter(|(_, idle)| !idle).map(|t| t.0).min();
+    let watermark = active.or_else(|| told.iter().map(|t| t.0).min());
+    watermark.filter(|w| *w != WATERMARK_MAX && *w != WATERMARK_NONE)
 }
 
 /// Writes a savepoint with tables that anybody can read.
@@ -203,4 +209,25 @@ pub fn merge(parts: Vec<Vec<OperatorChanges>>) -> Vec<OperatorChanges> {
 /// Whether the rows of a VALUES node were given before the savepoint.
 pub fn has_values(savepoint: Option<&Savepoint>, identity: &str) -> bool {
     savepoint.is_some_and(|s| s.sources.iter().any(|s| s.identity == identity))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_tasks_hold_no_time_back() {
+        let none = WATERMARK_NONE;
+        for (told, time) in [
+            (&[] as &[(Millis, bool)], None),
+            (&[(5, false), (3, false)], Some(3)),
+            (&[(5, false), (none, false)], None),
+            (&[(5, false), (3, true), (none, true)], Some(5)),
+            (&[(5, true), (3, true)], Some(3)),
+            (&[(WATERMARK_MAX, false), (4, false)], Some(4)),
+            (&[(WATERMARK_MAX, false)], None),
+        ] {
+            assert_eq!(common_time(told), time, "{told:?}");
+        }
+    }
 }

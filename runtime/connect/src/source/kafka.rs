@@ -470,8 +470,7 @@ impl Source for KafkaSource {
             return Ok(event);
         }
         self.rediscover()?;
-        // There are more tasks than partitions: this one holds no time back.
-        if self.share.tasks > 1 && self.partitions.is_empty() && !self.waiting && !std::mem::replace(&mut self.told_idle, true) {
+        if !self.has_splits() && !std::mem::replace(&mut self.told_idle, true) {
             return Ok(SourceEvent::Idle);
         }
         if !self.unassigned.is_empty() {
@@ -492,6 +491,10 @@ impl Source for KafkaSource {
 
     fn positions(&self) -> Vec<(String, String)> {
         self.progress.positions().map(|(name, position)| (name.to_owned(), position.to_string())).collect()
+    }
+
+    fn has_splits(&self) -> bool {
+        self.share.tasks == 1 || self.waiting || !self.partitions.is_empty()
     }
 
     fn seek(&mut self, positions: &[(String, String)]) -> Result<()> {
