@@ -54,7 +54,8 @@ impl Secrets {
             out.push_str(before);
             out.push_str(&value);
             if !value.trim().is_empty() {
-                self.given.push((value, format!("{OPEN}{}}}}}", path.display())));
+                // A file often ends with a line break, which messages leave out.
+                self.given.push((value.trim().to_owned(), format!("{OPEN}{}}}}}", path.display())));
             }
             rest = after;
         }
@@ -98,12 +99,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("kafka")).unwrap();
         std::fs::write(folder.path().join("kafka/password"), "s3cr\"et").unwrap();
+        std::fs::write(folder.path().join("kafka/token"), "t0ken\n").unwrap();
         let mut secrets = Secrets::default();
         let cases = [("plain {{x}}", "plain {{x}}"), ("a {{secret:kafka/password}};{{secret: ns/kafka/password }}", "a s3cr\"et;s3cr\"et")];
         for (text, want) in cases {
             assert_eq!(secrets.filled(text, folder.path()).unwrap(), want);
         }
         assert_eq!(secrets.masked("no s3cr\"et here"), "no {{secret:kafka/password}} here");
+        assert_eq!(secrets.filled("{{secret:kafka/token}}", folder.path()).unwrap(), "t0ken\n");
+        assert_eq!(secrets.masked("Bearer t0ken"), "Bearer {{secret:kafka/token}}");
         let error = secrets.masked_error(Error::runtime("wrong: s3cr\"et").hint("not s3cr\"et"));
         assert!(!error.to_string().contains("s3cr"), "{error}");
         for (text, message) in [

@@ -47,6 +47,7 @@ fn main() {
         writing::all_types,
         writing::upserts_and_deletes,
         writing::names_are_found,
+        writing::keys_that_are_one,
         writing::buffers,
         writing::idle_connections_are_closed,
         writing::server_restarts,

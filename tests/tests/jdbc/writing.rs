@@ -77,6 +77,29 @@ pub fn upserts_and_deletes() {
     assert_eq!(p.query("SELECT * FROM counts ORDER BY name"), [["a", "3"], ["old", "1"]]);
 }
 
+/// Keys that are different with us and one for the server: the last row counts.
+pub fn keys_that_are_one() {
+    let p = &postgres();
+    for (key, declared, values) in [
+        ("char(5)", "STRING", ["'ab'", "'ab '"]),
+        ("uuid", "STRING", ["'00000000-0000-0000-0000-00000000000a'", "'00000000-0000-0000-0000-00000000000A'"]),
+        ("timestamp(0)", "TIMESTAMP(3)", ["TIMESTAMP '2024-01-01 00:00:00.1'", "TIMESTAMP '2024-01-01 00:00:00.2'"]),
+        ("numeric(5, 1)", "DECIMAL(5, 2)", ["CAST(1.51 AS DECIMAL(5, 2))", "CAST(1.49 AS DECIMAL(5, 2))"]),
+    ] {
+        p.execute(&format!("DROP TABLE IF EXISTS merged; CREATE TABLE merged (k {key} primary key, v int)"));
+        let [first, second] = values;
+        run(
+            &format!(
+                "CREATE TABLE t (k {declared}, v INT, PRIMARY KEY (k) NOT ENFORCED) WITH ({});
+                 INSERT INTO t VALUES ({first}, 1), ({second}, 2);",
+                p.table("merged")
+            ),
+            &[],
+        );
+        assert_eq!(p.query("SELECT v FROM merged"), [["2"]], "{key}");
+    }
+}
+
 /// Columns by their name as it is, or as SQL reads it without quotes; reserved words; tables of other schemas.
 pub fn names_are_found() {
     let p = &postgres();

@@ -1,8 +1,8 @@
 //! A thread that sends requests in their order, each until it is taken.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ impl Delivery {
         endpoint.check()?;
         let (requests, waiting) = bounded(WAITING);
         let (arrived, abandoned) = (Arc::new(Sent::default()), Arc::new(AtomicBool::new(false)));
-        let worker = Worker { agent: endpoint.agent(), endpoint, judge, distance, lanes: HashMap::new(), abandoned: abandoned.clone() };
+        let worker = Worker { agent: endpoint.agent(), endpoint, judge, distance, abandoned: abandoned.clone() };
         let reported = arrived.clone();
         let thread = std::thread::Builder::new().name("http".into()).spawn(move || worker.run(&waiting, &reported))?;
         Ok(Self { requests: Some(requests), sent: 0, arrived, abandoned, thread: Some(thread) })
@@ -79,18 +79,19 @@ impl Drop for Delivery {
     }
 }
 
+/// When the next request to a URL and of a lane may go: the service counts those of all tasks and tables together.
+static LANES: Mutex<BTreeMap<(String, String), Instant>> = Mutex::new(BTreeMap::new());
+
 struct Worker {
     endpoint: Endpoint,
     agent: ureq::Agent,
     judge: fn(&Answer) -> Verdict,
     distance: Duration,
-    /// When the next request of a lane may go.
-    lanes: HashMap<String, Instant>,
     abandoned: Arc<AtomicBool>,
 }
 
 impl Worker {
-    fn run(mut self, waiting: &Receiver<Request>, arrived: &Sent) {
+    fn run(self, waiting: &Receiver<Request>, arrived: &Sent) {
         for request in waiting {
             let delivered = self.deliver(&request);
             let failed = delivered.is_err();
@@ -101,7 +102,7 @@ impl Worker {
         }
     }
 
-    fn deliver(&mut self, request: &Request) -> Result<()> {
+    fn deliver(&self, request: &Request) -> Result<()> {
         let mut failures = 0;
         loop {
             self.keep_distance(&request.lane)?;
@@ -130,14 +131,17 @@ impl Worker {
         }
     }
 
-    fn keep_distance(&mut self, lane: &str) -> Result<()> {
+    fn keep_distance(&self, lane: &str) -> Result<()> {
         let now = Instant::now();
         if lane.is_empty() || self.distance.is_zero() {
             return self.pause(now);
         }
-        self.lanes.retain(|_, next| *next > now);
-        let at = self.lanes.get(lane).copied().unwrap_or(now);
-        self.lanes.insert(lane.to_owned(), at + self.distance);
+        let at = {
+            let mut lanes = LANES.lock().unwrap_or_else(PoisonError::into_inner);
+            lanes.retain(|_, next| *next > now);
+            let next = lanes.entry((self.endpoint.url.clone(), lane.to_owned())).or_insert(now);
+            std::mem::replace(next, *next + self.distance)
+        };
         self.pause(at)
     }
 

@@ -56,7 +56,8 @@ impl Endpoint {
         let known = url.value.split_once("://").is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && !rest.is_empty());
         // Before secrets are filled in it may be one.
         if !known && !url.value.contains("{{secret:") {
-            return Err(options.invalid(url, "a URL that begins with http:// or https://"));
+            // What follows may be secret, as the paths of webhooks are.
+            return Err(Error::plan("option 'url' does not begin with http:// or https://").at(url.value_span));
         }
         let headers = options.with_prefix("header.").into_iter().map(|(name, o)| (name.to_owned(), o.value.clone())).collect();
         Ok(Self {

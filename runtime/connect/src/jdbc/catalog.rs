@@ -23,6 +23,8 @@ struct Actual {
     ty: String,
     /// The same; of a domain the type below.
     base: String,
+    /// With length or precision.
+    full: String,
 }
 
 impl Relation {
@@ -38,11 +40,12 @@ impl Relation {
         let Some(found) = found else { return Err(Self::missing(connection, table_name).await) };
         let (oid, is_heap): (u32, bool) = (get(&found, 0)?, get(&found, 1)?);
         let sql = "SELECT a.attname::text, format_type(a.atttypid, -1), \
-                   CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, -1) ELSE format_type(a.atttypid, -1) END \
+                   CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, -1) ELSE format_type(a.atttypid, -1) END, \
+                   format_type(a.atttypid, a.atttypmod) \
                    FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid \
                    WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
         let rows = connection.ask(what, connection.client.query(sql, &[&oid])).await?;
-        let column = |row| Ok(Actual { name: get(row, 0)?, ty: get(row, 1)?, base: get(row, 2)? });
+        let column = |row| Ok(Actual { name: get(row, 0)?, ty: get(row, 1)?, base: get(row, 2)?, full: get(row, 3)? });
         let columns = rows.iter().map(column).collect::<Result<_, Failure>>()?;
         Ok(Self { name, is_heap, columns })
     }
@@ -119,6 +122,22 @@ impl Relation {
         Ok(SqlColumn { name: quoted(&actual.name), ty: actual.base.clone() })
     }
 
+    /// Whether values of a key column that are different with us may be equal in PostgreSQL, and as which type they are then.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn merges(&self, table: &TableSpec, place: &str, column: usize) -> Result<Option<String>> {
+        let field = &table.physical[column];
+        let actual = self.column(table, place, &field.name)?;
+        Ok(merges(&field.ty.kind, actual).then(|| match rounds(&actual.base) {
+            true => from_text(
+                &field.ty.kind,
+                &Actual { name: String::new(), ty: actual.full.clone(), base: actual.base.clone(), full: String::new() },
+            ),
+            false => from_text(&field.ty.kind, actual),
+        }))
+    }
+
     /// A physical column as it is written.
     ///
     /// # Errors
@@ -148,6 +167,25 @@ fn from_text(kind: &TypeKind, actual: &Actual) -> String {
     };
     let below = if zoned.is_empty() || actual.ty == actual.base { String::new() } else { format!("{}::", actual.base) };
     format!("{zoned}{below}{}", actual.ty)
+}
+
+/// Types whose values are rounded to the column's precision; of others too much of a value is an error.
+fn rounds(base: &str) -> bool {
+    base == "numeric" || base.starts_with("time")
+}
+
+/// Whether two values of `kind` may be one in a column: by rounding, or as texts of something else (UUIDs, `citext`, `char(n)`).
+fn merges(kind: &TypeKind, actual: &Actual) -> bool {
+    let base = actual.base.as_str();
+    match kind {
+        TypeKind::Char(_) | TypeKind::VarChar(_) => !matches!(base, "text" | "character varying"),
+        TypeKind::Decimal(..) | TypeKind::Time(_) | TypeKind::Timestamp(_) | TypeKind::TimestampLtz(_) => {
+            !rounds(base) || actual.full != actual.ty || actual.ty != actual.base
+        }
+        TypeKind::Float | TypeKind::Double => true,
+        kind if kind.is_integer() => !matches!(base, "smallint" | "integer" | "bigint" | "oid"),
+        _ => false,
+    }
 }
 
 fn mismatch(table: &TableSpec, place: &str, name: &str, ty: &SqlType, actual: &Actual, how: &str) -> Error {
@@ -291,7 +329,7 @@ mod tests {
 
     #[test]
     fn texts_become_values() {
-        let actual = |ty: &str, base: &str| Actual { name: "c".into(), ty: ty.into(), base: base.into() };
+        let actual = |ty: &str, base: &str| Actual { name: "c".into(), ty: ty.into(), base: base.into(), full: ty.into() };
         let (plain, zoned) = ("timestamp without time zone", "timestamp with time zone");
         let list = |kind: TypeKind| TypeKind::Array(Box::new(kind.nullable()));
         for (kind, actual, want) in [
@@ -308,6 +346,20 @@ mod tests {
             ),
         ] {
             assert_eq!(from_text(&kind, &actual), want, "{kind}");
+        }
+        let full = |full: &str, base: &str| Actual { full: full.into(), ..actual(base, base) };
+        for (kind, actual, want) in [
+            (TypeKind::STRING, full("character varying(9)", "character varying"), false),
+            (TypeKind::STRING, full("character(9)", "bpchar"), true),
+            (TypeKind::STRING, full("uuid", "uuid"), true),
+            (TypeKind::BigInt, full("integer", "integer"), false),
+            (TypeKind::Date, full("date", "date"), false),
+            (TypeKind::Timestamp(3), full(plain, plain), false),
+            (TypeKind::Timestamp(3), full("timestamp(0) without time zone", plain), true),
+            (TypeKind::Decimal(9, 2), full("numeric", "numeric"), false),
+            (TypeKind::Decimal(9, 2), full("numeric(9,1)", "numeric"), true),
+        ] {
+            assert_eq!(merges(&kind, &actual), want, "{kind} in {}", actual.full);
         }
     }
 }

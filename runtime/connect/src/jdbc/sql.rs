@@ -45,8 +45,8 @@ pub(crate) struct SqlColumn {
     pub ty: String,
 }
 
-/// `(SELECT v.c0::integer AS c0, … FROM unnest($1::text[], …) AS v(c0, …))`
-fn rows(columns: &[&SqlColumn]) -> String {
+/// `(SELECT v.c0::integer AS c0, … FROM unnest($1::text[], …) AS v(c0, …))`; `numbered`: with a column `n`.
+fn rows(columns: &[&SqlColumn], numbered: bool) -> String {
     let (mut select, mut arrays, mut names) = (String::new(), String::new(), String::new());
     for (i, column) in columns.iter().enumerate() {
         let comma = if i > 0 { ", " } else { "" };
@@ -55,14 +55,26 @@ fn rows(columns: &[&SqlColumn]) -> String {
         let _ = write!(arrays, "{comma}${}::text[]", i + 1);
         let _ = write!(names, "{comma}c{i}");
     }
-    format!("SELECT {select} FROM unnest({arrays}) AS v({names})")
+    match numbered {
+        true => format!("SELECT {select}, v.n FROM unnest({arrays}) WITH ORDINALITY AS v({names}, n)"),
+        false => format!("SELECT {select} FROM unnest({arrays}) AS v({names})"),
+    }
 }
 
-/// Inserts; with a key updates the row that has it (Flink: `PostgresDialect.getUpsertStatement`).
-pub(crate) fn insert(table: &str, columns: &[SqlColumn], key: Option<&[usize]>) -> String {
+/// The last row of each key.
+fn last_rows(columns: &[&SqlColumn], key: &[usize]) -> String {
+    let list = |columns: &[usize]| columns.iter().map(|c| format!("c{c}")).collect::<Vec<_>>().join(", ");
+    let (all, key) = (list(&(0..columns.len()).collect::<Vec<_>>()), list(key));
+    format!("SELECT DISTINCT ON ({key}) {all} FROM ({}) AS r ORDER BY {key}, n DESC", rows(columns, true))
+}
+
+/// Inserts; with a key updates the row that has it (Flink: `PostgresDialect.getUpsertStatement`). `merges`: of rows whose keys are equal for
+/// the server only the last one counts.
+pub(crate) fn insert(table: &str, columns: &[SqlColumn], key: Option<&[usize]>, merges: bool) -> String {
     let all: Vec<&SqlColumn> = columns.iter().collect();
     let names = columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
-    let mut sql = format!("INSERT INTO {table} ({names}) {}", rows(&all));
+    let rows = if let (Some(key), true) = (key, merges) { last_rows(&all, key) } else { rows(&all, false) };
+    let mut sql = format!("INSERT INTO {table} ({names}) {rows}");
     if let Some(key) = key {
         let keys = key.iter().map(|k| columns[*k].name.as_str()).collect::<Vec<_>>().join(", ");
         let rest = columns.iter().enumerate().filter(|(i, _)| !key.contains(i)).map(|(_, c)| format!("{0} = EXCLUDED.{0}", c.name));
@@ -77,7 +89,7 @@ pub(crate) fn insert(table: &str, columns: &[SqlColumn], key: Option<&[usize]>) 
 pub(crate) fn delete(table: &str, columns: &[SqlColumn], key: &[usize]) -> String {
     let keys: Vec<&SqlColumn> = key.iter().map(|k| &columns[*k]).collect();
     let on = keys.iter().enumerate().map(|(i, c)| format!("t.{} = k.c{i}", c.name)).collect::<Vec<_>>().join(" AND ");
-    format!("DELETE FROM {table} AS t USING ({}) AS k WHERE {on}", rows(&keys))
+    format!("DELETE FROM {table} AS t USING ({}) AS k WHERE {on}", rows(&keys, false))
 }
 
 /// The form of a UUID.
@@ -165,10 +177,14 @@ mod tests {
     #[test]
     fn statements() {
         let rows = "SELECT v.c0::bigint AS c0, v.c1::text AS c1 FROM unnest($1::text[], $2::text[]) AS v(c0, c1)";
-        assert_eq!(insert("t", &columns(), None), format!("INSERT INTO t (\"id\", \"na\"\"me\") {rows}"));
-        let upsert = insert("t", &columns(), Some(&[0]));
+        assert_eq!(insert("t", &columns(), None, false), format!("INSERT INTO t (\"id\", \"na\"\"me\") {rows}"));
+        let upsert = insert("t", &columns(), Some(&[0]), false);
         assert!(upsert.ends_with("ON CONFLICT (\"id\") DO UPDATE SET \"na\"\"me\" = EXCLUDED.\"na\"\"me\""), "{upsert}");
-        assert!(insert("t", &columns(), Some(&[0, 1])).ends_with("DO NOTHING"));
+        assert!(insert("t", &columns(), Some(&[0, 1]), false).ends_with("DO NOTHING"));
+        let last = "SELECT DISTINCT ON (c1) c0, c1 FROM (SELECT v.c0::bigint AS c0, v.c1::text AS c1, v.n FROM unnest($1::text[], $2::text[]) \
+                    WITH ORDINALITY AS v(c0, c1, n)) AS r ORDER BY c1, n DESC";
+        let merged = insert("t", &columns(), Some(&[1]), true);
+        assert!(merged.starts_with(&format!("INSERT INTO t (\"id\", \"na\"\"me\") {last} ON CONFLICT")), "{merged}");
         let delete = delete("t", &columns(), &[0]);
         assert_eq!(
             delete,

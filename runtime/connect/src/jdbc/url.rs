@@ -129,28 +129,42 @@ impl Target {
 
 /// As the driver does (`java.net.URLDecoder`): a plus is a space, too.
 fn decode(text: &str) -> Result<String> {
-    let text = text.replace('+', " ");
-    let text = percent_decode_str(&text).decode_utf8();
+    percent_decoded(&text.replace('+', " "))
+}
+
+fn percent_decoded(text: &str) -> Result<String> {
+    let text = percent_decode_str(text).decode_utf8();
     text.map(|t| t.into_owned()).map_err(|_| Error::plan("option 'url' is not UTF-8 where it is percent-encoded"))
 }
 
 fn parameters(query: &str) -> Result<Vec<(String, String)>> {
-    let mut found = vec![];
+    let mut found: Vec<(String, String)> = vec![];
     for pair in query.split('&').filter(|p| !p.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         match PARAMETERS.iter().find(|(known, _)| *known == name) {
+            // They come from a secret as they are, often as Base64, in which a plus is a plus.
+            Some((_, true)) if is_password(name) => found.push((name.to_owned(), percent_decoded(value)?)),
             Some((_, true)) => found.push((name.to_owned(), decode(value)?)),
             Some((_, false)) => tracing::debug!("the parameter '{name}' of a JDBC URL is of pgJDBC's inside and has no effect"),
             None => {
                 let error = Error::plan(format!("option 'url' has the parameter '{name}', which is not known"));
                 return Err(match closest(name, PARAMETERS.iter().map(|(n, _)| *n)) {
                     Some(near) => error.hint(format!("did you mean '{near}'?")),
+                    // It may be the rest of one.
+                    None if found.iter().any(|(n, _)| is_password(n)) => {
+                        Error::plan("option 'url' has a parameter behind a password that is not known")
+                            .hint("an & in a password is written %26")
+                    }
                     None => error.hint(PARAMETERS.iter().filter(|p| p.1).map(|p| p.0).collect::<Vec<_>>().join(", ")),
                 });
             }
         }
     }
     Ok(found)
+}
+
+fn is_password(parameter: &str) -> bool {
+    matches!(parameter, "password" | "sslpassword")
 }
 
 fn hosts(authority: &str) -> Result<Vec<(String, u16)>> {
@@ -285,8 +299,8 @@ mod tests {
         let given = Target::new(url, Some("v"), Some("r")).unwrap();
         assert_eq!((given.config.get_user(), given.config.get_password()), (Some("v"), Some(&b"r"[..])));
         assert_eq!(Target::new("jdbc:postgresql://db/x?ssl=true", None, None).unwrap().tls.verify, Verify::Full);
-        let words = Target::new("jdbc:postgresql://db/x?password=a+b%2Bc&options=-c+statement_timeout=9", None, None).unwrap();
-        assert_eq!((words.config.get_password(), words.config.get_options()), (Some(&b"a b+c"[..]), Some("-c statement_timeout=9")));
+        let words = Target::new("jdbc:postgresql://db/x?password=a+b%2Bc=&options=-c+statement_timeout=9", None, None).unwrap();
+        assert_eq!((words.config.get_password(), words.config.get_options()), (Some(&b"a+b+c="[..]), Some("-c statement_timeout=9")));
         assert_eq!((words.config.get_keepalives(), words.config.get_keepalives_idle()), (true, SILENT));
     }
 
@@ -298,6 +312,8 @@ mod tests {
             ("jdbc:postgresql://u:hidden@db/x", "host and port"),
             ("jdbc:postgresql://db/x?password=hidden&sslmod=require", "'sslmod', which is not known (did you mean 'sslmode'?)"),
             ("jdbc:postgresql://db/x?password=hidden&sslmode=on", "parameter 'sslmode'"),
+            ("jdbc:postgresql://db/x?user=u&password=p&hidden&sslmode=require", "%26"),
+            ("jdbc:postgresql://db/x?sslpassword=p&hid%den=a", "%26"),
             ("jdbc:postgresql://db:port/x?password=hidden", "host and port"),
         ] {
             let error = Target::new(url, None, None).err().unwrap().to_string();

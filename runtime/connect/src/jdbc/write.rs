@@ -39,7 +39,18 @@ impl Statements {
         let columns = (0..spec.physical.len()).map(|c| relation.written(spec, &connection.place, c));
         let columns = columns.collect::<Result<Vec<_>>>().map_err(Failure::lasting)?;
         let key = spec.primary_key.as_deref();
-        Ok(Self { insert: sql::insert(&relation.name, &columns, key), delete: key.map(|k| sql::delete(&relation.name, &columns, k)) })
+        // Keys that are one for the server may not come twice in a statement.
+        let mut distinct = columns.clone();
+        let mut merges = false;
+        for column in key.unwrap_or_default() {
+            if let Some(ty) = relation.merges(spec, &connection.place, *column).map_err(Failure::lasting)? {
+                (distinct[*column].ty, merges) = (ty, true);
+            }
+        }
+        Ok(Self {
+            insert: sql::insert(&relation.name, &distinct, key, merges),
+            delete: key.map(|k| sql::delete(&relation.name, &columns, k)),
+        })
     }
 
     /// Has the server read the statements.

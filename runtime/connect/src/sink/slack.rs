@@ -199,6 +199,19 @@ mod tests {
     }
 
     #[test]
+    fn messages_of_several_tasks_to_a_channel_keep_their_distance() {
+        let service = Service::start(&[OK]);
+        let started = Instant::now();
+        let mut tasks = [sink(&service, &[]), sink(&service, &[])];
+        for task in &mut tasks {
+            task.write(&messages(&[(Some("C1"), Some("one"))])).unwrap();
+        }
+        tasks.iter_mut().for_each(|task| task.flush(true).unwrap());
+        assert!(started.elapsed() >= DISTANCE);
+        assert_eq!(service.requests().len(), 2);
+    }
+
+    #[test]
     fn errors_are_told_apart() {
         let limited = "200\r\nRetry-After: 0\r\n\r\n{\"ok\":false,\"error\":\"rate_limited\"}";
         let passing = [error("internal_error"), "429\r\nRetry-After: 0".into(), limited.into(), error("service_unavailable"), OK.into()];
