@@ -228,6 +228,21 @@ async fn a_status_that_is_not_understood_is_kept() {
     assert!(world.names("streamingdeployments").is_empty());
 }
 
+/// `kubectl replace` of a backup, for instance: the job goes on as it is, and with its state behind the next edit.
+#[tokio::test]
+async fn a_status_that_is_lost_costs_no_state() {
+    let world = running("INSERT INTO a SELECT 1").await;
+    world.apply("job", &spec("INSERT INTO a SELECT 2"));
+    world.until("job", "upgraded", |w| w.status("job").revision.unwrap().stable == Some(2)).await;
+    turns(&world, 2).await;
+    let before = world.status("job");
+    change(&world, "streamingdeployments", "job", |object| drop(object.as_object_mut().unwrap().remove("status")));
+    turns(&world, 4).await;
+    let after = world.status("job");
+    assert_eq!((starts(&world).len(), after.revision, after.started_from), (2, before.revision, before.started_from));
+    assert_eq!((world.condition("job", "Ready").0.as_str(), after.image), ("True", before.image));
+}
+
 /// An edit in the middle of a rollback waits for its end and then goes through.
 #[tokio::test]
 async fn edits_in_the_middle_of_an_operation_come_through() {

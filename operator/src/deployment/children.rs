@@ -170,6 +170,8 @@ pub struct SetSeen {
     pub revision: i64,
     pub replicas: i32,
     pub start: StartedFrom,
+    /// Uids of the objects that it belongs to.
+    pub owners: Vec<String>,
     /// Its controller has done what it can, and there is no pod.
     pub fruitless: bool,
 }
@@ -320,7 +322,8 @@ fn set(set: &StatefulSet) -> Option<SetSeen> {
     };
     let replicas = set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
     let done = set.status.as_ref().is_some_and(|s| s.replicas == 0 && s.observed_generation >= set.metadata.generation);
-    Some(SetSeen { revision, replicas, start, fruitless: replicas > 0 && done })
+    let owners = set.owner_references().iter().map(|o| o.uid.clone()).collect();
+    Some(SetSeen { revision, replicas, start, owners, fruitless: replicas > 0 && done })
 }
 
 fn job(job: &Job) -> Option<JobSeen> {

@@ -64,7 +64,7 @@ fn state_is_gone(plan: &mut Plan) -> bool {
     // Those that users have made stay, as their objects do.
     let own = input.observed.savepoints.iter().filter(|s| OWN_TRIGGERS.contains(&s.trigger.as_str()));
     let own: Vec<String> = own.filter_map(|s| s.path.clone()).collect();
-    let Some(job) = build::state_deletion(input.owner, &revision, &own) else { return true };
+    let Some(job) = build::state_deletion(input.owner, &plan.for_preflight(&revision), &own) else { return true };
     match &input.observed.deletion {
         Deletion::None => plan.apply(job),
         Deletion::Running => {}

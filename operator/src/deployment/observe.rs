@@ -53,6 +53,8 @@ pub struct Workload {
     pub pods: Vec<PodView>,
     /// Why there is no pod: a quota, a policy of the cluster.
     pub refused: Option<String>,
+    /// It is of an earlier object of this name, which went without waiting for it.
+    pub foreign: bool,
 }
 
 /// A pod's main container, in short.
@@ -102,9 +104,12 @@ pub struct Failure {
 impl Failure {
     /// Whether it may be over by itself: nobody has to do anything yet.
     pub fn passes(&self) -> bool {
-        ["ClusterNotReady", "ClusterUpdating", "NotEnoughSlots"].contains(&self.reason.as_str())
+        ["ClusterNotReady", "ClusterUpdating", "NotEnoughSlots", LEFT_OVER].contains(&self.reason.as_str())
     }
 }
+
+/// The reason of a start that waits for the pods of an earlier object of the name.
+pub const LEFT_OVER: &str = "PodsLeftOver";
 
 /// A Savepoint object.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -161,7 +166,7 @@ pub async fn observe(context: &Context, owner: &Owner, status: &StreamingDeploym
     }
     refresh(context, owner, &mut children, kinds).await?;
     let current = status.revision.map_or(0, |r| r.current);
-    let mut workloads: Vec<Workload> = children.sets().map(|set| workload(set, &children)).collect();
+    let mut workloads: Vec<Workload> = children.sets().map(|set| workload(set, &children, owner)).collect();
     let mut session = None;
     if let Some(cluster) = cluster {
         let seen = Session { workers: workers(context, &owner.namespace, &cluster.name).await?, cluster };
@@ -173,7 +178,7 @@ pub async fn observe(context: &Context, owner: &Owner, status: &StreamingDeploym
         // Its pod may be another one by now.
         let before = workloads;
         refresh(context, owner, &mut children, WHERE_JOBS_RUN).await?;
-        workloads = children.sets().map(|set| workload(set, &children)).collect();
+        workloads = children.sets().map(|set| workload(set, &children, owner)).collect();
         if workloads != before {
             job = ask(context, workloads.iter().find(|w| w.revision == current)).await;
         }
@@ -277,9 +282,10 @@ fn podless_preflight(preflight: &Preflight, children: &Children) -> bool {
     preflight.outcome.is_none() && preflight.waits.is_none() && !children.pods().any(|pod| pod.is_preflight(preflight.revision))
 }
 
-fn workload(set: &SetSeen, children: &Children) -> Workload {
+fn workload(set: &SetSeen, children: &Children, owner: &Owner) -> Workload {
     let pods = children.pods().filter(|pod| pod.is_job(set.revision)).map(|pod| pod.view.clone()).collect();
-    Workload { revision: set.revision, replicas: set.replicas, start: set.start.clone(), pods, refused: None }
+    let foreign = !set.owners.is_empty() && !set.owners.contains(&owner.uid);
+    Workload { revision: set.revision, replicas: set.replicas, start: set.start.clone(), pods, refused: None, foreign }
 }
 
 fn container(pod: &Pod) -> Option<&ContainerStatus> {

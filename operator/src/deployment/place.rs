@@ -58,6 +58,7 @@ impl Session {
                     start: status.started_from.clone().unwrap_or_default(),
                     pods: vec![],
                     refused: Some(format!("the pod {} of the session cluster does not answer: {why}", worker.pod.name)),
+                    foreign: false,
                 }),
                 _ => {}
             }
@@ -128,7 +129,7 @@ fn workload(owner: &Owner, worker: &Worker, job: &SessionJob) -> Option<Workload
             at: e.at.map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time),
         }),
     };
-    Some(Workload { revision, replicas: 1, start, pods: vec![pod], refused: None })
+    Some(Workload { revision, replicas: 1, start, pods: vec![pod], refused: None, foreign: false })
 }
 
 impl Plan<'_> {
@@ -210,7 +211,7 @@ impl Plan<'_> {
         }
     }
 
-    fn wait_for(&mut self, failure: Failure) {
+    pub fn wait_for(&mut self, failure: Failure) {
         self.blocked = Some(failure);
         self.requeue = self.requeue.min(jiff::SignedDuration::from_secs(2));
     }
@@ -235,7 +236,7 @@ impl Plan<'_> {
         CheckState { job: format!("http://{}", in_session.unwrap_or_else(of_its_own)), allow_non_restored_state }
     }
 
-    /// A revision as its preflight is made of it: with the image of the session cluster and what is laid over its pods.
+    /// A revision as pods beside its job are made of it: with the image of the session cluster and what is laid over its pods.
     pub fn for_preflight(&self, revision: &Revision) -> Revision {
         let mut revision = revision.clone();
         if let Some(session) = &self.input.observed.session {

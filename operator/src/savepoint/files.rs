@@ -66,7 +66,10 @@ pub fn decide(input: &Input) -> Step {
         _ if late => kept("it took too long"),
         Deletion::Running => Step::Wait,
         Deletion::None => match status.files.or_else(|| of(alive?, input.default_image)) {
-            Some(files) => Step::Make(Box::new(build::savepoint_deletion(input.object, &files, &path))),
+            Some(files) => {
+                let overrides = alive.and_then(|d| d.spec.pod_overrides.as_ref());
+                Step::Make(Box::new(build::savepoint_deletion(input.object, &files, &path, overrides)))
+            }
             None => kept("where it is stored went with its StreamingDeployment"),
         },
     }

@@ -134,6 +134,7 @@ async fn deployment(context: &Context, namespace: &str, name: &str) -> Result<Op
             storage.volume_claim = claim.map(pod::existing_claim);
         }
         deployment.spec.storage = storage;
+        deployment.spec.pod_overrides = cluster.spec.pod_overrides;
         deployment.spec.config = cluster.spec.config.into_iter().chain(deployment.spec.config).collect();
     }
     Ok(Some(deployment))

@@ -1,5 +1,6 @@
 //! Pods that die.
 
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -9,8 +10,12 @@ use sluice_tests::cluster::condition;
 use crate::job::{DEADLINE, NAME, Work};
 use crate::{Lab, Test};
 
-pub const TESTS: &[Test] =
-    &[("faults::pod_killed", pod_killed), ("faults::crash_loop_and_last_state", crash_loop), ("faults::stopped_by_somebody", stopped)];
+pub const TESTS: &[Test] = &[
+    ("faults::pod_killed", pod_killed),
+    ("faults::crash_loop_and_last_state", crash_loop),
+    ("faults::stopped_by_somebody", stopped),
+    ("faults::meddled_with", meddled_with),
+];
 
 /// Whatever takes a pod away: rows are written once.
 fn pod_killed(lab: &Lab) {
@@ -66,6 +71,45 @@ fn stopped(lab: &Lab) {
     work.space.wait(NAME, "another pod", DEADLINE, |_| work.space.pods(NAME).iter().any(|p| p["metadata"]["uid"] != uid.as_str()));
     let object = work.ready();
     assert_eq!(object["status"]["startedFrom"]["path"], "/state/by-hand");
+    let rows = work.rows().len();
+    work.wait_rows(rows + 200);
+    work.assert_exact(load.stop());
+}
+
+/// A process that is told to go (as by a node that is shut down) has not finished; a StatefulSet that is scaled is put back; a ControllerRevision that
+/// looks like litter is made again; pods that the API server would not take stop nothing. Rows are written once all the while.
+fn meddled_with(lab: &Lab) {
+    let work = Work::new(lab, "meddled");
+    let load = work.load(200);
+    work.start("one", &json!({}));
+    work.wait_rows(200);
+    let told: Vec<u32> = work.space.pods(NAME).iter().flat_map(|pod| lab.cluster.processes(pod)).collect();
+    let (_, restarts) = work.space.pod(NAME);
+    for process in &told {
+        assert!(Command::new("kill").arg(process.to_string()).status().unwrap().success());
+    }
+    if !told.is_empty() {
+        work.space.wait(NAME, "another process", DEADLINE, |d| {
+            assert_ne!(d["status"]["phase"], "Finished");
+            work.space.pods(NAME).iter().any(|p| p["status"]["containerStatuses"][0]["restartCount"].as_i64() > Some(restarts))
+        });
+    }
+    work.ready();
+    let set = work.space.path("apps/v1/statefulsets/job-r1");
+    lab.cluster.patch(&set, &json!({"spec": {"replicas": 0}}));
+    work.space.wait(NAME, "scaled back", DEADLINE, |_| work.space.events().iter().any(|(reason, _)| reason == "ScaledBack"));
+    work.space.wait(NAME, "one replica", DEADLINE, |_| lab.cluster.get(&set).is_some_and(|s| s["spec"]["replicas"] == 1));
+    work.ready();
+    let revision = work.space.path("apps/v1/controllerrevisions/job-r1");
+    lab.cluster.delete(&revision, true);
+    work.space.wait(NAME, "the revision again", DEADLINE, |_| lab.cluster.get(&revision).is_some());
+    let overrides = json!({"podOverrides": {"spec": {"containers": [{"name": "without-an-image"}]}}});
+    work.space.must_apply(&work.deployment(&work.sql("one"), &overrides));
+    let object = work.space.wait(NAME, "refused", DEADLINE, |d| condition(d, "Stalled").1 == "Refused" && d["status"]["operation"].is_null());
+    assert!(condition(&object, "Stalled").2.contains("image"), "{object}");
+    assert_eq!(condition(&object, "Running").0, "True", "{object}");
+    work.space.must_apply(&work.deployment(&work.sql("one"), &json!({})));
+    work.ready();
     let rows = work.rows().len();
     work.wait_rows(rows + 200);
     work.assert_exact(load.stop());

@@ -7,6 +7,7 @@ use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{Affinity, Container, PodAffinity, PodAffinityTerm, PodSpec, PodTemplateSpec, WeightedPodAffinityTerm};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
+use serde_json::Value;
 use sluice_crds::{Savepoint, SavepointFiles, Storage};
 
 use super::pod::{self, storage_path, storage_root};
@@ -19,7 +20,7 @@ pub const DEADLINE: i64 = 180;
 const TRIES: i32 = 2;
 
 /// `path`: the savepoint's folder.
-pub fn of_savepoint(savepoint: &Savepoint, files: &SavepointFiles, path: &str) -> Child {
+pub fn of_savepoint(savepoint: &Savepoint, files: &SavepointFiles, path: &str, overrides: Option<&Value>) -> Child {
     let name = savepoint.name_any();
     let labels = BTreeMap::from([
         ("app.kubernetes.io/name".to_owned(), "sluice".to_owned()),
@@ -43,7 +44,7 @@ pub fn of_savepoint(savepoint: &Savepoint, files: &SavepointFiles, path: &str) -
     };
     let args = ["savepoint", "delete", path, "--if-exists"].map(str::to_owned).to_vec();
     let deployment = savepoint.spec.deployment_ref.as_ref().map(|r| r.name.as_str());
-    job(metadata, "savepoint-deletion", files, args, beside(files, deployment))
+    job(metadata, "savepoint-deletion", &pod_spec(files, args, beside(files, deployment)), overrides)
 }
 
 /// What a job has committed, and these savepoints; none if it has no storage.
@@ -59,7 +60,7 @@ pub fn of_state(owner: &Owner, revision: &Revision, savepoints: &[String]) -> Op
     args.extend([format!("{root}/{}", names::state_folder(owner, "checkpoints")), pod::pipeline_name(owner)]);
     args.extend(savepoints.iter().flat_map(|path| ["--savepoint".to_owned(), path.clone()]));
     let beside = beside(&files, Some(&owner.name));
-    Some(job(metadata, names::STATE_DELETION, &files, args, beside))
+    Some(job(metadata, names::STATE_DELETION, &pod_spec(&files, args, beside), template.pod_overrides.as_ref()))
 }
 
 /// What deleting files takes: a claim is one that is there, and of the settings those of S3 are enough. `storage`: and whose it is.
@@ -74,19 +75,19 @@ pub fn files(
     SavepointFiles { image, session_cluster, storage: Storage { volume_claim, ..storage.clone() }, config }
 }
 
-fn job(mut metadata: ObjectMeta, component: &str, files: &SavepointFiles, args: Vec<String>, affinity: Option<Affinity>) -> Child {
+/// `overrides`: what the job's pods need, this one needs, too: a way to pull the image, a node that takes it, an identity for the object store.
+fn job(mut metadata: ObjectMeta, component: &str, pod: &PodSpec, overrides: Option<&Value>) -> Child {
     let mut labels = metadata.labels.take().unwrap_or_default();
     labels.insert(names::COMPONENT_LABEL.to_owned(), component.to_owned());
     metadata.labels = Some(labels.clone());
-    let template = PodTemplateSpec {
-        metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-        spec: Some(PodSpec { affinity, ..pod_spec(files, args) }),
-    };
+    let metadata_of_pod = ObjectMeta { labels: Some(labels), ..ObjectMeta::default() };
+    let mut template = PodTemplateSpec { metadata: Some(metadata_of_pod), spec: Some(pod.clone()) };
+    pod::lay_over(&mut template, overrides, false);
     let spec = JobSpec { backoff_limit: Some(TRIES), active_deadline_seconds: Some(DEADLINE), template, ..JobSpec::default() };
     Child::new(Kind::Job, &Job { metadata, spec: Some(spec), ..Job::default() })
 }
 
-fn pod_spec(files: &SavepointFiles, mut args: Vec<String>) -> PodSpec {
+fn pod_spec(files: &SavepointFiles, mut args: Vec<String>, affinity: Option<Affinity>) -> PodSpec {
     args.extend(files.config.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]));
     let claim = files.storage.volume_claim.as_ref().and_then(|c| c.existing_claim.clone());
     let volume = claim.zip(storage_path(&files.storage));
@@ -101,6 +102,7 @@ fn pod_spec(files: &SavepointFiles, mut args: Vec<String>) -> PodSpec {
         ..Container::default()
     };
     PodSpec {
+        affinity,
         containers: vec![container],
         restart_policy: Some("Never".into()),
         automount_service_account_token: Some(false),
@@ -127,4 +129,37 @@ fn beside(files: &SavepointFiles, deployment: Option<&str>) -> Option<Affinity> 
     let preferred = WeightedPodAffinityTerm { pod_affinity_term: term, weight: 100 };
     let pods = PodAffinity { preferred_during_scheduling_ignored_during_execution: Some(vec![preferred]), ..PodAffinity::default() };
     Some(Affinity { pod_affinity: Some(pods), ..Affinity::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+    use crate::deployment::revision::Template;
+
+    #[test]
+    fn what_deletes_files_gets_at_them_as_the_job_does() {
+        let owner = Owner { name: "job".into(), namespace: "ns".into(), uid: "uid".into() };
+        let overrides = json!({"metadata": {"labels": {"team": "a", "app.kubernetes.io/component": "job"}}, "spec": {
+            "imagePullSecrets": [{"name": "pull"}], "serviceAccountName": "with-a-role", "tolerations": [{"operator": "Exists"}], "restartPolicy": "Always",
+            "containers": [{"name": "sluice", "env": [{"name": "AWS_REGION", "value": "x"}]}, {"name": "side", "image": "y"}]}});
+        let template: Template =
+            serde_json::from_value(json!({"image": "sluice:1", "storage": {"uri": "s3://b/p"}, "podOverrides": overrides})).unwrap();
+        let revision = Revision { number: 1, hash: String::new(), template };
+        let savepoint: Savepoint =
+            serde_json::from_value(json!({"metadata": {"name": "s", "namespace": "ns"}, "spec": {"deploymentRef": {"name": "job"}}})).unwrap();
+        let files = SavepointFiles { image: "sluice:1".into(), storage: Storage { uri: "s3://b/p".into(), ..Storage::default() }, ..Default::default() };
+        let of_state = of_state(&owner, &revision, &[]).unwrap();
+        for (child, component) in [(of_state, "state-deletion"), (of_savepoint(&savepoint, &files, "s3://b/p/x", Some(&overrides)), "savepoint-deletion")] {
+            let template = &child.object["spec"]["template"];
+            let (labels, pod) = (&template["metadata"]["labels"], &template["spec"]);
+            assert_eq!((&labels["team"], &labels["app.kubernetes.io/component"]), (&json!("a"), &json!(component)));
+            assert_eq!((&pod["imagePullSecrets"][0]["name"], &pod["serviceAccountName"]), (&json!("pull"), &json!("with-a-role")));
+            assert_eq!((&pod["restartPolicy"], &pod["tolerations"][0]["operator"]), (&json!("Never"), &json!("Exists")));
+            assert_eq!(pod["containers"].as_array().unwrap().len(), 1, "no sidecar keeps it from ending");
+            assert_eq!((&pod["containers"][0]["env"][0]["name"], &pod["containers"][0]["args"][1]), (&json!("AWS_REGION"), &json!("delete")));
+        }
+    }
 }

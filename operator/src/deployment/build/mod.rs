@@ -126,9 +126,9 @@ pub fn preflight(owner: &Owner, revision: &Revision, check_state: Option<CheckSt
     preflight::build(owner, revision, check_state)
 }
 
-/// The Job that deletes the files of a savepoint, which are in the folder `path`.
-pub fn savepoint_deletion(savepoint: &Savepoint, files: &SavepointFiles, path: &str) -> Child {
-    deletion::of_savepoint(savepoint, files, path)
+/// The Job that deletes the files of a savepoint, which are in the folder `path`. `overrides`: the podOverrides of its deployment.
+pub fn savepoint_deletion(savepoint: &Savepoint, files: &SavepointFiles, path: &str, overrides: Option<&Value>) -> Child {
+    deletion::of_savepoint(savepoint, files, path, overrides)
 }
 
 /// The Job that deletes the state of a job, and these savepoints of it; none if it has no storage.

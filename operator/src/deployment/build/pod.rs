@@ -87,17 +87,22 @@ pub fn pod(parts: &Parts) -> PodTemplateSpec {
     };
     let mut template =
         PodTemplateSpec { metadata: Some(ObjectMeta { labels: Some(parts.labels.clone()), ..ObjectMeta::default() }), spec: Some(spec) };
-    if let Some(Ok(overrides)) = parts.overrides.map(parse_overrides) {
-        template.merge_from(overrides);
-        // Labels that selectors need are the operator's.
-        template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(parts.labels.clone());
-        if let (false, Some(spec)) = (parts.serves, &mut template.spec) {
-            // A Job takes only Never and OnFailure; and a sidecar of the job would keep it from ending.
-            spec.restart_policy = Some(restart.into());
-            spec.containers.retain(|c| c.name == names::CONTAINER);
-        }
-    }
+    lay_over(&mut template, parts.overrides, parts.serves);
     template
+}
+
+/// Lays what the user wants of pods over one. `serves`: it stays; else it ends.
+pub fn lay_over(template: &mut PodTemplateSpec, overrides: Option<&Value>, serves: bool) {
+    let Some(Ok(overrides)) = overrides.map(parse_overrides) else { return };
+    let labels = template.metadata.as_ref().and_then(|m| m.labels.clone()).unwrap_or_default();
+    template.merge_from(overrides);
+    // Labels that selectors need are the operator's.
+    template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(labels);
+    if let (false, Some(spec)) = (serves, &mut template.spec) {
+        // A Job takes only Never and OnFailure; and a sidecar of the job would keep it from ending.
+        spec.restart_policy = Some("Never".into());
+        spec.containers.retain(|c| c.name == names::CONTAINER);
+    }
 }
 
 /// Pod Security "restricted", of a pod.

@@ -4,7 +4,7 @@ use sluice_crds::{Operation, OperationType, RevisionStatus, StartedFrom, Step, U
 
 use super::{Action, Plan};
 use crate::deployment::build::{self, WorkloadOptions};
-use crate::deployment::observe::Failure;
+use crate::deployment::observe::{Failure, LEFT_OVER};
 use crate::deployment::revision::{Revision, Template};
 use crate::names;
 
@@ -15,6 +15,7 @@ impl Plan<'_> {
         if self.status.operation.is_some() {
             return;
         }
+        self.adopt();
         let suspend = self.input.valid.policy.suspend.is_some();
         let revisions = self.revisions();
         let wanted = self.input.wanted_hash();
@@ -156,8 +157,35 @@ impl Plan<'_> {
         self.event(true, "RevisionLost", text);
     }
 
+    /// A job that runs although the status knows of none: somebody has removed the status. It is looked after as it is, and keeps its state.
+    fn adopt(&mut self) {
+        if self.status.revision.is_some() {
+            return;
+        }
+        let workloads = self.input.observed.workloads.iter().filter(|w| !w.foreign);
+        let Some(there) = workloads.max_by_key(|w| (w.replicas > 0, w.revision)) else { return };
+        let current = there.revision;
+        self.status.revision = Some(RevisionStatus { current, target: current, stable: Some(current) });
+        self.status.started_from = Some(there.start.clone());
+        self.event(true, "Adopted", format!("the status was lost: revision {current} is there and is gone on with"));
+    }
+
+    /// An earlier object of the name was let go with its pods (force-delete), or deletes them just now: two jobs must not run.
+    fn left_over(&mut self) -> bool {
+        let left: Vec<i64> = self.input.observed.workloads.iter().filter(|w| w.foreign).map(|w| w.revision).collect();
+        left.iter().for_each(|revision| self.displace(*revision));
+        if !left.is_empty() {
+            let message = "pods of an earlier StreamingDeployment of this name are still there; the job starts when they are gone";
+            self.wait_for(Failure { reason: LEFT_OVER.into(), message: message.into() });
+        }
+        !left.is_empty()
+    }
+
     fn begin_deploy(&mut self) {
         let Some(template) = self.input.wanted() else { return };
+        if self.left_over() {
+            return;
+        }
         let Some(start) = self.restored_start() else { return };
         if !self.has_room(template.parallelism) {
             return;

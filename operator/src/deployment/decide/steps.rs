@@ -70,8 +70,8 @@ impl Plan<'_> {
         };
         match seen.outcome {
             None => {
-                if let (Some(text), Some(operation)) = (seen.pending, &mut self.status.operation) {
-                    operation.message = Some(format!("the preflight waits: {text}"));
+                if let Some(text) = seen.pending {
+                    self.told(Some(format!("the preflight waits: {text}")));
                 }
                 if let Some(mut failure) = seen.waits.filter(|_| self.step_time(operation) > STUCK) {
                     failure.message.push_str(TRY_AGAIN);
@@ -103,8 +103,16 @@ impl Plan<'_> {
         }
     }
 
+    /// What the operation waits for.
+    fn told(&mut self, message: Option<String>) {
+        if let Some(operation) = &mut self.status.operation {
+            operation.message = message;
+        }
+    }
+
     /// Nothing speaks against the new revision.
     fn after_preflight(&mut self, operation: &Operation) {
+        self.told(None);
         if operation.start.is_some() {
             return self.go(Step::Stop);
         }
@@ -197,6 +205,7 @@ impl Plan<'_> {
                 let completed_at = seen.completed_at.clone().unwrap_or_else(|| self.now());
                 self.status.last_savepoint = Some(LastSavepoint { name, path: path.clone(), completed_at });
                 let start = StartedFrom { state_id: self.new_state_id(), path: Some(path) };
+                self.told(None);
                 if let Some(operation) = &mut self.status.operation {
                     operation.start = Some(start);
                 }

@@ -55,7 +55,7 @@ fn running(revision: i64, commits: u64) -> JobView {
 fn workload(revision: i64, replicas: i32) -> Workload {
     let pod = PodView { name: format!("job-r{revision}-0"), running: true, address: Some("10.0.0.1:8081".into()), ..PodView::default() };
     let pods = if replicas > 0 { vec![pod] } else { vec![] };
-    Workload { revision, replicas, start: StartedFrom { state_id: 1, path: None }, pods, refused: None }
+    Workload { revision, replicas, start: StartedFrom { state_id: 1, path: None }, pods, refused: None, foreign: false }
 }
 
 fn tried(outcome: Option<Result<Option<String>, Failure>>) -> Preflight {

@@ -47,12 +47,43 @@ fn a_preflight_that_found_no_node_says_so_and_how_to_try_again() {
         .with(|s| s.observed.preflights = vec![Preflight { pending: Some("Unschedulable: 0/3 nodes".into()), ..waits }]);
     let first = scene.decide();
     assert!(condition(&first, "Ready").contains("Unschedulable: 0/3 nodes"), "{}", condition(&first, "Ready"));
+    let passed = Scene { status: first.status.clone(), ..Scene::upgrading(Step::Preflight, 60) };
+    let passed = passed.with(|s| s.observed.preflights = vec![tried(Some(Ok(None)))]).decide();
+    assert_eq!(condition(&passed, "Ready"), "Upgrading: the spec is being rolled out (Savepoint)", "it waits no more");
     let ended = scene.with(|s| {
         s.status = first.status;
         s.observed.preflights = vec![tried(Some(Err(failure("PreflightFailed"))))];
     });
     let stalled = condition(&ended.decide(), "Stalled");
     assert!(stalled.contains("Unschedulable: 0/3 nodes") && stalled.contains("restartNonce"), "{stalled}");
+}
+
+#[test]
+fn a_status_that_is_lost_is_made_of_what_runs() {
+    let start = StartedFrom { state_id: 7, path: Some("/s".into()) };
+    let decision = Scene::new()
+        .with(|s| {
+            s.status = StreamingDeploymentStatus::default();
+            s.observed.workloads = vec![workload(1, 1), workload(2, 0)];
+            s.observed.workloads[0].start = start.clone();
+        })
+        .decide();
+    assert_eq!(line(&decision), "- Running [job-r1=1 delete:StatefulSet:job-r2]");
+    assert_eq!((decision.status.started_from, decision.status.revision.unwrap().current), (Some(start), 1));
+}
+
+#[test]
+fn a_start_waits_for_the_pods_of_an_earlier_object() {
+    let scene = Scene::new().with(|s| {
+        s.status = StreamingDeploymentStatus::default();
+        s.observed.revisions.clear();
+        s.observed.workloads[0].foreign = true;
+    });
+    let decision = scene.decide();
+    assert_eq!(line(&decision), "- Pending [delete:StatefulSet:job-r1]");
+    assert!(condition(&decision, "Reconciling").starts_with("PodsLeftOver: "));
+    let gone = scene.with(|s| s.observed = Observed::default()).decide();
+    assert_eq!(line(&gone), "Deploy/Start Deploying [revision:1 job-r1=1]");
 }
 
 #[test]
