@@ -105,7 +105,8 @@ fn meddled_with(lab: &Lab) {
     work.space.wait(NAME, "the revision again", DEADLINE, |_| lab.cluster.get(&revision).is_some());
     let overrides = json!({"podOverrides": {"spec": {"containers": [{"name": "without-an-image"}]}}});
     work.space.must_apply(&work.deployment(&work.sql("one"), &overrides));
-    let object = work.space.wait(NAME, "refused", DEADLINE, |d| condition(d, "Stalled").1 == "Refused" && d["status"]["operation"].is_null());
+    let object =
+        work.space.wait(NAME, "refused", DEADLINE, |d| condition(d, "Stalled").1 == "Refused" && d["status"]["operation"].is_null());
     assert!(condition(&object, "Stalled").2.contains("image"), "{object}");
     assert_eq!(condition(&object, "Running").0, "True", "{object}");
     work.space.must_apply(&work.deployment(&work.sql("one"), &json!({})));

@@ -149,17 +149,27 @@ mod tests {
             serde_json::from_value(json!({"image": "sluice:1", "storage": {"uri": "s3://b/p"}, "podOverrides": overrides})).unwrap();
         let revision = Revision { number: 1, hash: String::new(), template };
         let savepoint: Savepoint =
-            serde_json::from_value(json!({"metadata": {"name": "s", "namespace": "ns"}, "spec": {"deploymentRef": {"name": "job"}}})).unwrap();
-        let files = SavepointFiles { image: "sluice:1".into(), storage: Storage { uri: "s3://b/p".into(), ..Storage::default() }, ..Default::default() };
+            serde_json::from_value(json!({"metadata": {"name": "s", "namespace": "ns"}, "spec": {"deploymentRef": {"name": "job"}}}))
+                .unwrap();
+        let files = SavepointFiles {
+            image: "sluice:1".into(),
+            storage: Storage { uri: "s3://b/p".into(), ..Storage::default() },
+            ..Default::default()
+        };
         let of_state = of_state(&owner, &revision, &[]).unwrap();
-        for (child, component) in [(of_state, "state-deletion"), (of_savepoint(&savepoint, &files, "s3://b/p/x", Some(&overrides)), "savepoint-deletion")] {
+        for (child, component) in
+            [(of_state, "state-deletion"), (of_savepoint(&savepoint, &files, "s3://b/p/x", Some(&overrides)), "savepoint-deletion")]
+        {
             let template = &child.object["spec"]["template"];
             let (labels, pod) = (&template["metadata"]["labels"], &template["spec"]);
             assert_eq!((&labels["team"], &labels["app.kubernetes.io/component"]), (&json!("a"), &json!(component)));
             assert_eq!((&pod["imagePullSecrets"][0]["name"], &pod["serviceAccountName"]), (&json!("pull"), &json!("with-a-role")));
             assert_eq!((&pod["restartPolicy"], &pod["tolerations"][0]["operator"]), (&json!("Never"), &json!("Exists")));
             assert_eq!(pod["containers"].as_array().unwrap().len(), 1, "no sidecar keeps it from ending");
-            assert_eq!((&pod["containers"][0]["env"][0]["name"], &pod["containers"][0]["args"][1]), (&json!("AWS_REGION"), &json!("delete")));
+            assert_eq!(
+                (&pod["containers"][0]["env"][0]["name"], &pod["containers"][0]["args"][1]),
+                (&json!("AWS_REGION"), &json!("delete"))
+            );
         }
     }
 }
