@@ -285,6 +285,7 @@ impl Pipeline {
 
     /// Rows of an entry.
     pub fn rows(&mut self, entry: usize, batch: Batch) -> Result<()> {
+        self.stages[entry].idle = false;
         self.send(entry, batch)
     }
 
