@@ -3,6 +3,7 @@
 //! They are filled in when the job starts, behind planning: plans, errors of planning, savepoints and operator identities hold the reference
 //! only, and a new password is no new job.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use sluice_batch::{Error, Result};
@@ -34,7 +35,8 @@ impl Secrets {
                 _ => continue,
             };
             for option in &mut table.options {
-                let filled = self.filled(&option.value, folder);
+                let quoted = option.key.ends_with("sasl.jaas.config");
+                let filled = self.filled(&option.value, folder, if quoted { within_quotes } else { as_it_is });
                 option.value = filled.map_err(|e| e.context(format!("'{}'", option.key)).at(option.value_span))?;
             }
         }
@@ -42,7 +44,8 @@ impl Secrets {
         Ok(())
     }
 
-    fn filled(&mut self, text: &str, folder: &Path) -> Result<String> {
+    /// `write`: how a value stands in a text around it.
+    fn filled(&mut self, text: &str, folder: &Path, write: fn(&str) -> Cow<'_, str>) -> Result<String> {
         let (mut out, mut rest) = (String::with_capacity(text.len()), text);
         while let Some((before, after)) = rest.split_once(OPEN) {
             let (path, after) = reference(after)?;
@@ -51,10 +54,13 @@ impl Secrets {
                 Error::plan(format!("the secret {} cannot be read: {}: {e}", path.display(), file.display()))
                     .hint("the file is a Secret's key, mounted by the operator; --secrets names another folder")
             })?;
+            // Files often end with a line break, which is none of the secret's: `kubectl create secret --from-file` takes them as they are.
+            let value = value.strip_suffix('\n').map_or(value.as_str(), |v| v.strip_suffix('\r').unwrap_or(v));
             out.push_str(before);
-            out.push_str(&value);
+            // The whole of an option may be a secret.
+            let is_all = before.is_empty() && after.trim().is_empty() && out.is_empty();
+            out.push_str(&if is_all { as_it_is(value) } else { write(value) });
             if !value.trim().is_empty() {
-                // A file often ends with a line break, which messages leave out.
                 self.given.push((value.trim().to_owned(), format!("{OPEN}{}}}}}", path.display())));
             }
             rest = after;
@@ -72,6 +78,15 @@ impl Secrets {
     pub fn masked_error(&self, error: Error) -> Error {
         if self.given.is_empty() { error } else { error.map_text(|text| self.masked(text)) }
     }
+}
+
+fn as_it_is(value: &str) -> Cow<'_, str> {
+    value.into()
+}
+
+/// As a JAAS line has what stands between quotes.
+fn within_quotes(value: &str) -> Cow<'_, str> {
+    value.replace('\\', "\\\\").replace('"', "\\\"").into()
 }
 
 /// `name/key` (or `namespace/name/key`: the operator has seen to it that the namespace is the job's) as a path, and what follows `}}`.
@@ -103,10 +118,14 @@ mod tests {
         let mut secrets = Secrets::default();
         let cases = [("plain {{x}}", "plain {{x}}"), ("a {{secret:kafka/password}};{{secret: ns/kafka/password }}", "a s3cr\"et;s3cr\"et")];
         for (text, want) in cases {
-            assert_eq!(secrets.filled(text, folder.path()).unwrap(), want);
+            assert_eq!(secrets.filled(text, folder.path(), as_it_is).unwrap(), want);
         }
         assert_eq!(secrets.masked("no s3cr\"et here"), "no {{secret:kafka/password}} here");
-        assert_eq!(secrets.filled("{{secret:kafka/token}}", folder.path()).unwrap(), "t0ken\n");
+        for (text, want) in [("{{secret:kafka/password}}", "s3cr\"et"), ("p=\"{{secret:kafka/password}}\"", "p=\"s3cr\\\"et\"")] {
+            assert_eq!(secrets.filled(text, folder.path(), within_quotes).unwrap(), want);
+        }
+        assert_eq!(within_quotes("a\\b"), "a\\\\b");
+        assert_eq!(secrets.filled("{{secret:kafka/token}}", folder.path(), as_it_is).unwrap(), "t0ken");
         assert_eq!(secrets.masked("Bearer t0ken"), "Bearer {{secret:kafka/token}}");
         let error = secrets.masked_error(Error::runtime("wrong: s3cr\"et").hint("not s3cr\"et"));
         assert!(!error.to_string().contains("s3cr"), "{error}");
@@ -117,7 +136,7 @@ mod tests {
             ("{{secret:../password}}", "names no secret"),
             ("{{secret:kafka/user}}", "kafka/user cannot be read"),
         ] {
-            let error = secrets.filled(text, folder.path()).unwrap_err();
+            let error = secrets.filled(text, folder.path(), as_it_is).unwrap_err();
             assert!(error.message().contains(message), "{text}: {error}");
         }
     }

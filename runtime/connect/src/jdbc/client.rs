@@ -155,6 +155,7 @@ pub(crate) fn failure(e: &tokio_postgres::Error, place: &str, what: &str) -> Fai
         "28P01" | "28000" => Some("see the options 'username' and 'password'"),
         "3D000" => Some("see the database in the option 'url'"),
         "42501" => Some("grant the user what the table's use needs"),
+        "26000" | "42P05" => Some("is PgBouncer between? It keeps prepared statements from version 1.21 on, or in session mode"),
         "428C9" => Some("PostgreSQL makes the column's values itself: leave it out of the table definition"),
         "42P10" => Some("the PRIMARY KEY of the table definition must be a primary key or unique index in PostgreSQL"),
         _ => db.hint(),
