@@ -135,6 +135,11 @@ fn is_pkcs8(bytes: &[u8]) -> bool {
 /// What Java's own store format begins with.
 const JKS: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
 
+/// Whether there is a file that is no JKS store.
+pub fn may_be_pkcs12(path: &str) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| !bytes.starts_with(&JKS))
+}
+
 /// The command that makes a PKCS#12 store of a JKS one.
 pub fn convert(path: &str) -> String {
     let name = path.strip_suffix(".jks").unwrap_or(path);
@@ -218,6 +223,7 @@ mod tests {
             let error = trusted_pem(&path(name), password).unwrap_err().to_string();
             assert!(error.contains(wanted) && !error.contains("-word"), "{name}: {error}");
         }
+        assert!(may_be_pkcs12(&path("me.p12")) && !may_be_pkcs12(&path("trust.jks")) && !may_be_pkcs12(&path("none.p12")));
         for (name, password) in [("key.pem", None), ("key.pk8", None), ("me.p12", Some("secret-word"))] {
             assert_eq!(private_key(&path(name), password).unwrap().der(), private_key(&path("both.pem"), None).unwrap().der(), "{name}");
         }

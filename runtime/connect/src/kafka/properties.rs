@@ -246,14 +246,13 @@ impl Properties {
         config.login.clone_from(&self.login);
         let trusted =
             self.trust.as_ref().map(|(path, password)| sluice_format::keystore::trusted_pem(path, password.as_deref())).transpose()?;
-        let key = self.key.as_ref().map(|(path, password)| sluice_format::keystore::identity_pem(path, password.as_deref())).transpose()?;
-        let key = key.as_ref().map(|(key, chain)| [("ssl.key.pem", key.as_str()), ("ssl.certificate.pem", chain.as_str())]);
+        let key = self.key.as_ref().map(|(path, password)| key_store(path, password.as_deref())).transpose()?.unwrap_or_default();
         let defaults = DEFAULTS.iter().filter(|(_, _, r)| r.is_none_or(|r| r == role)).map(|(k, v, _)| (*k, *v));
         for (key, value) in defaults
             .chain(self.set.iter().map(|(k, v)| (k.as_str(), v.as_str())))
             .chain(more.iter().copied())
             .chain(trusted.as_deref().map(|pem| ("ssl.ca.pem", pem)))
-            .chain(key.into_iter().flatten())
+            .chain(key.iter().map(|(name, value)| (*name, value.as_str())))
         {
             config.set(key, value).map_err(|e| match e {
                 ConfigError::UnknownName => Error::runtime(format!("librdkafka has no property '{key}'")),
@@ -346,6 +345,18 @@ fn pkcs12(kind: &str, given: &[(&str, &TableOption)]) -> Option<(String, Option<
     let location = find("location")?;
     let password = find("password").map(|o| o.value.clone());
     matches!(store_type(find("type"), location), Store::Pkcs12).then(|| (location.value.clone(), password))
+}
+
+/// Properties for a key store in PKCS#12. What we cannot read OpenSSL may: it knows fewer ciphers, and more of the format.
+fn key_store(path: &str, password: Option<&str>) -> Result<Vec<(&'static str, String)>> {
+    match sluice_format::keystore::identity_pem(path, password) {
+        Ok((key, chain)) => Ok(vec![("ssl.key.pem", key), ("ssl.certificate.pem", chain)]),
+        Err(_) if sluice_format::keystore::may_be_pkcs12(path) => {
+            let password = password.map(|p| ("ssl.keystore.password", p.to_owned()));
+            Ok(std::iter::once(("ssl.keystore.location", path.to_owned())).chain(password).collect())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Both clients log in by Kerberos if nothing else is said, and librdkafka is built without it.
