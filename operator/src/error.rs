@@ -55,7 +55,8 @@ impl Error {
         let mut source = std::error::Error::source(self);
         while let Some(error) = source {
             let part = match error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref).or_else(|| error.downcast_ref::<kube::Error>()) {
-                Some(kube::Error::Api(status)) => status.message.clone(),
+                // What is behind it says the same again.
+                Some(kube::Error::Api(status)) => return format!("{text}: {}", status.message),
                 _ => error.to_string(),
             };
             if !text.contains(&part) {
@@ -79,5 +80,33 @@ pub trait What<T> {
 impl<T> What<T> for std::result::Result<T, kube::Error> {
     fn what(self, what: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|source| Error::Kube { what: what(), source: Box::new(source) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_a_human_is_told_apart_from_what_passes() {
+        let api = |code: u16, message: &str| {
+            let status = kube::core::Status { code, message: message.into(), ..kube::core::Status::default() };
+            Error::Kube { what: "apply the StatefulSet job-r2".into(), source: Box::new(kube::Error::Api(Box::new(status))) }
+        };
+        let refused = RuntimeError::Refused { status: 400, message: "unknown field `x`".into() };
+        for (error, reason, terminal) in [
+            (api(403, "pods is forbidden: exceeded quota: q"), "QuotaExceeded", true),
+            (api(403, "cannot find RESTMapping"), "ApiServerError", false),
+            (api(403, "because it is being terminated"), NAMESPACE_ENDS, false),
+            (api(403, "admission webhook denied the request"), "Forbidden", true),
+            (api(422, "is invalid"), "Refused", true),
+            (api(409, "the object has been modified"), "Conflict", false),
+            (Error::Runtime(refused), "SessionRefused", true),
+            (Error::Runtime(RuntimeError::Unreachable { address: "a".into(), message: "b".into() }), "RuntimeError", false),
+        ] {
+            assert_eq!((error.reason(), error.is_terminal()), (reason, terminal), "{error}");
+        }
+        // Decisions find the child in it (`Plan::refused`).
+        assert_eq!(api(422, "is invalid").text(), "failed to apply the StatefulSet job-r2: is invalid");
     }
 }

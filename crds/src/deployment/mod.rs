@@ -102,7 +102,7 @@ pub struct StreamingDeploymentSpec {
     /// A new value restarts the job, with its state as an upgrade keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_nonce: Option<i64>,
-    /// What the first start takes its state from; and a later one, when `nonce` changes.
+    /// What the first start takes its state from; and a later one, when `nonce` changes. It may be removed when that is done: the job goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_from: Option<RestoreFrom>,
     /// How a changed spec replaces the running job.
@@ -124,7 +124,7 @@ pub struct StreamingDeploymentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<Workers>,
     /// Merged over the pod that the operator makes, as a strategic merge of a PodTemplate (`metadata` and `spec`): volumes, sidecars, affinity,
-    /// tolerations, environment. The job's container is called `sluice`.
+    /// tolerations, environment. The job's container is called `sluice`; its args, its command and the volumes `job` and `state` are the operator's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object_schema")]
     pub pod_overrides: Option<Value>,
