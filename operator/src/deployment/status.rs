@@ -13,6 +13,9 @@ use crate::runtime_api::RuntimeState;
 /// (`kubectl sluice status`), and `CheckpointHealthy` if it is late.
 const REFRESH: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 
+/// How long a pod may take to end without a word of that.
+const GOING: jiff::SignedDuration = jiff::SignedDuration::from_secs(20);
+
 /// The API server takes no longer messages.
 const LONGEST: usize = 32_768;
 
@@ -236,11 +239,14 @@ fn leaving(input: &Input, status: &StreamingDeploymentStatus, revision: i64) -> 
     if input.observed.session.is_some() {
         return None;
     }
-    let stops = status.operation.as_ref().filter(|o| o.step == Step::Stop).map(|o| o.from.unwrap_or(o.revision));
-    let pods = &input.observed.workload(stops.unwrap_or(revision))?.pods;
+    let stopping = status.operation.as_ref().filter(|o| o.step == Step::Stop);
+    if stopping.is_some_and(|o| input.now.duration_since(o.step_started_at.0) < GOING) {
+        return None;
+    }
+    let pods = &input.observed.workload(stopping.map_or(revision, |o| o.from.unwrap_or(o.revision)))?.pods;
     let pod = pods.first().filter(|_| pods.iter().all(|p| p.terminating))?;
-    let text = "is terminating; if it stays so its node does not answer: when that is certainly off, kubectl delete pod --force, or taint the node                 node.kubernetes.io/out-of-service";
-    Some(format!("the pod {} {text}", pod.name))
+    let what = "kubectl delete pod --force, or taint the node node.kubernetes.io/out-of-service";
+    Some(format!("the pod {} is terminating; if it stays so its node does not answer: when that is certainly off, {what}", pod.name))
 }
 
 fn ready(status: &StreamingDeploymentStatus, waits: Option<&str>, accepted: (bool, &str, &str)) -> (bool, String, String) {

@@ -31,11 +31,15 @@ fn what_a_pod_waits_for_is_told_with_what_to_do() {
 
 #[test]
 fn an_upgrade_tells_of_the_old_pod_that_does_not_go() {
-    let scene = Scene::upgrading(Step::Stop, 60).with(|s| {
-        s.observed.workloads[0].replicas = 0;
-        s.observed.workloads[0].pods[0].terminating = true;
-    });
-    let ready = condition(&scene.decide(), "Ready");
+    let ready = |seconds| {
+        let scene = Scene::upgrading(Step::Stop, seconds).with(|s| {
+            s.observed.workloads[0].replicas = 0;
+            s.observed.workloads[0].pods[0].terminating = true;
+        });
+        condition(&scene.decide(), "Ready").to_owned()
+    };
+    assert!(!ready(5).contains("terminating"), "it goes, as pods do: {}", ready(5));
+    let ready = ready(60);
     assert!(ready.contains("(Stop): the pod job-r1-0 is terminating") && ready.contains("out-of-service"), "{ready}");
 }
 
