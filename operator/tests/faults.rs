@@ -243,20 +243,29 @@ async fn a_status_that_is_lost_costs_no_state() {
     assert_eq!((world.condition("job", "Ready").0.as_str(), after.image), ("True", before.image));
 }
 
+/// Steps of an upgrade that fails.
+const STEPS: [(OperationType, Step); 5] = [
+    (OperationType::Upgrade, Step::Preflight),
+    (OperationType::Upgrade, Step::Savepoint),
+    (OperationType::Upgrade, Step::Start),
+    (OperationType::Rollback, Step::Stop),
+    (OperationType::Rollback, Step::Start),
+];
+
+/// A job whose upgrade is at that step.
+async fn in_the_middle(kind: OperationType, step: Step) -> World {
+    let world = running("INSERT INTO a SELECT 1").await;
+    world.apply("job", &spec("INSERT INTO a SELECT CRASH"));
+    let there = |w: &World| w.status("job").operation.is_some_and(|o| o.kind == kind && o.step == step);
+    world.until("job", "in the middle", there).await;
+    world
+}
+
 /// An edit in the middle of a rollback waits for its end and then goes through.
 #[tokio::test]
 async fn edits_in_the_middle_of_an_operation_come_through() {
-    for (kind, step) in [
-        (OperationType::Upgrade, Step::Preflight),
-        (OperationType::Upgrade, Step::Savepoint),
-        (OperationType::Upgrade, Step::Start),
-        (OperationType::Rollback, Step::Stop),
-        (OperationType::Rollback, Step::Start),
-    ] {
-        let world = running("INSERT INTO a SELECT 1").await;
-        world.apply("job", &spec("INSERT INTO a SELECT CRASH"));
-        let there = |w: &World| w.status("job").operation.is_some_and(|o| o.kind == kind && o.step == step);
-        world.until("job", "in the middle", there).await;
+    for (kind, step) in STEPS {
+        let world = in_the_middle(kind, step).await;
         let mut edited = spec("INSERT INTO a SELECT 3");
         edited["restartNonce"] = json!(5);
         world.apply("job", &edited);
@@ -270,17 +279,8 @@ async fn edits_in_the_middle_of_an_operation_come_through() {
 /// So does a suspension.
 #[tokio::test]
 async fn a_suspension_in_the_middle_of_an_operation_comes_through() {
-    for (kind, step) in [
-        (OperationType::Upgrade, Step::Preflight),
-        (OperationType::Upgrade, Step::Savepoint),
-        (OperationType::Upgrade, Step::Start),
-        (OperationType::Rollback, Step::Stop),
-        (OperationType::Rollback, Step::Start),
-    ] {
-        let world = running("INSERT INTO a SELECT 1").await;
-        world.apply("job", &spec("INSERT INTO a SELECT CRASH"));
-        let there = |w: &World| w.status("job").operation.is_some_and(|o| o.kind == kind && o.step == step);
-        world.until("job", "in the middle", there).await;
+    for (kind, step) in STEPS {
+        let world = in_the_middle(kind, step).await;
         let mut suspended = spec("INSERT INTO a SELECT CRASH");
         suspended["suspend"] = json!(true);
         world.apply("job", &suspended);

@@ -58,6 +58,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     let owner = Owner { name: name.into(), namespace: namespace.into(), uid: object.metadata.uid.clone().unwrap_or_default() };
     let old = object.status.clone().unwrap_or_default();
     let seen = look(context, &owner, &object, &old).await?;
+    // What was refused stays shown until it is not refused any more: no status is written to and fro.
     let refused = context.refusal(namespace, name);
     let decision = decide(&Input {
         owner: &owner,
@@ -74,7 +75,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
         now: context.now(),
     });
     context.metrics.phase(namespace, name, decision.status.phase.map(|p| format!("{p:?}")));
-    carry_out(context, object, &owner, &old, &decision).await
+    carry_out(context, object, &owner, (&old, refused.as_ref()), &decision).await
 }
 
 /// There is no such deployment any more.
@@ -87,12 +88,12 @@ fn forget(context: &Context, namespace: &str, name: &str) {
     context.denied.forget(namespace, name);
 }
 
-fn has(object: &StreamingDeployment, annotation: &str, value: &str) -> bool {
+fn has(object: &impl ResourceExt, annotation: &str, value: &str) -> bool {
     object.annotations().get(annotation).is_some_and(|v| v == value)
 }
 
-fn generation(object: &StreamingDeployment) -> i64 {
-    object.metadata.generation.unwrap_or(0)
+fn generation(object: &impl ResourceExt) -> i64 {
+    object.meta().generation.unwrap_or(0)
 }
 
 /// What a decision rests on, besides the object.
@@ -129,18 +130,16 @@ async fn look(context: &Context, owner: &Owner, object: &StreamingDeployment, ol
     Ok(Seen { valid, observed, image })
 }
 
-/// Writes the status, tells the events, then acts. `old`: the status as it was read.
+/// Writes the status, tells the events, then acts. `old`: the status as it was read; `refused`: what the API server refused last.
 async fn carry_out(
     context: &Context,
     mut object: StreamingDeployment,
     owner: &Owner,
-    old: &StreamingDeploymentStatus,
+    (old, refused): (&StreamingDeploymentStatus, Option<&(String, String)>),
     decision: &Decision,
 ) -> Result<Next> {
     let (namespace, name) = (owner.namespace.as_str(), owner.name.as_str());
-    // What was refused stays shown until it is not refused any more: no status is written to and fro.
-    let refusal = context.refusal(namespace, name);
-    let shown = refusal.as_ref().map(|r| refusal::with(&decision.status, old, r, generation(&object), context.now()));
+    let shown = refused.map(|r| refusal::with(&decision.status, old, r, generation(&object), context.now()));
     let shown = shown.as_ref().unwrap_or(&decision.status);
     let written = apply::status(context, &object, object.status.as_ref(), shown).await?;
     let soon = written.is_some() || !decision.actions.is_empty();
@@ -161,7 +160,7 @@ async fn carry_out(
             return Err(error);
         }
     }
-    if refusal.is_some() {
+    if refused.is_some() {
         context.refused(namespace, name, None);
         apply::status(context, &object, Some(shown), &decision.status).await?;
     }

@@ -168,9 +168,9 @@ impl Plan<'_> {
 
     /// A StatefulSet of the right hash that somebody has scaled is put back: to nothing it would stand still, to two it would write twice.
     fn place_pods(&mut self, revision: &Revision, child: build::Child, replicas: i32) {
-        let observed = self.input.observed;
-        let applied = observed.applied.get(&(child.kind, child.name.clone())) == Some(&child.hash);
-        match observed.workload(revision.number).map(|w| w.replicas).filter(|there| applied && *there != replicas) {
+        let applied = self.is_applied(&child);
+        let there = self.input.observed.workload(revision.number).map(|w| w.replicas);
+        match there.filter(|there| applied && *there != replicas) {
             Some(there) => {
                 let text =
                     format!("the StatefulSet {} was scaled to {there} past the operator; it is scaled to {replicas} again", child.name);

@@ -28,7 +28,7 @@ const MOST: SignedDuration = SignedDuration::from_mins(15);
 pub async fn show(context: &Context, raw: &DynamicObject, error: &serde_json::Error) -> Result<Next> {
     let shell = raw.metadata.clone().into_request_partial::<StreamingDeployment>();
     if let Some(asked) = &raw.metadata.deletion_timestamp {
-        let forced = raw.annotations().get(names::FORCE_DELETE_ANNOTATION).is_some_and(|v| v == "true");
+        let forced = super::has(raw, names::FORCE_DELETE_ANNOTATION, "true");
         let ours = raw.finalizers().iter().any(|f| f == names::FINALIZER);
         if ours && (forced || context.now().duration_since(asked.0) > MOST) {
             apply::finalizer(context, &shell, names::FINALIZER, false).await?;
@@ -37,7 +37,7 @@ pub async fn show(context: &Context, raw: &DynamicObject, error: &serde_json::Er
     }
     let old = raw.data.get("status").cloned().unwrap_or_else(|| serde_json::json!({}));
     let mut conditions: Vec<Condition> = serde_json::from_value(old["conditions"].clone()).unwrap_or_default();
-    let (generation, now) = (raw.metadata.generation.unwrap_or(0), context.now());
+    let (generation, now) = (super::generation(raw), context.now());
     let message = format!("this operator ({}) does not understand the object: {error}", env!("CARGO_PKG_VERSION"));
     for (kind, holds) in [("Accepted", false), ("Ready", false), ("Stalled", true)] {
         status::set(&mut conditions, kind, holds, "Invalid", &message, generation, now);

@@ -44,7 +44,7 @@ pub fn of_savepoint(savepoint: &Savepoint, files: &SavepointFiles, path: &str, o
     };
     let args = ["savepoint", "delete", path, "--if-exists"].map(str::to_owned).to_vec();
     let deployment = savepoint.spec.deployment_ref.as_ref().map(|r| r.name.as_str());
-    job(metadata, "savepoint-deletion", &pod_spec(files, args, beside(files, deployment)), overrides)
+    job(metadata, "savepoint-deletion", pod_spec(files, args, beside(files, deployment)), overrides)
 }
 
 /// What a job has committed, and these savepoints; none if it has no storage.
@@ -60,7 +60,7 @@ pub fn of_state(owner: &Owner, revision: &Revision, savepoints: &[String]) -> Op
     args.extend([format!("{root}/{}", names::state_folder(owner, "checkpoints")), pod::pipeline_name(owner)]);
     args.extend(savepoints.iter().flat_map(|path| ["--savepoint".to_owned(), path.clone()]));
     let beside = beside(&files, Some(&owner.name));
-    Some(job(metadata, names::STATE_DELETION, &pod_spec(&files, args, beside), template.pod_overrides.as_ref()))
+    Some(job(metadata, names::STATE_DELETION, pod_spec(&files, args, beside), template.pod_overrides.as_ref()))
 }
 
 /// What deleting files takes: a claim is one that is there, and of the settings those of S3 are enough. `storage`: and whose it is.
@@ -76,12 +76,12 @@ pub fn files(
 }
 
 /// `overrides`: what the job's pods need, this one needs, too: a way to pull the image, a node that takes it, an identity for the object store.
-fn job(mut metadata: ObjectMeta, component: &str, pod: &PodSpec, overrides: Option<&Value>) -> Child {
+fn job(mut metadata: ObjectMeta, component: &str, pod: PodSpec, overrides: Option<&Value>) -> Child {
     let mut labels = metadata.labels.take().unwrap_or_default();
     labels.insert(names::COMPONENT_LABEL.to_owned(), component.to_owned());
     metadata.labels = Some(labels.clone());
     let metadata_of_pod = ObjectMeta { labels: Some(labels), ..ObjectMeta::default() };
-    let mut template = PodTemplateSpec { metadata: Some(metadata_of_pod), spec: Some(pod.clone()) };
+    let mut template = PodTemplateSpec { metadata: Some(metadata_of_pod), spec: Some(pod) };
     pod::lay_over(&mut template, overrides, false);
     let spec = JobSpec { backoff_limit: Some(TRIES), active_deadline_seconds: Some(DEADLINE), template, ..JobSpec::default() };
     Child::new(Kind::Job, &Job { metadata, spec: Some(spec), ..Job::default() })

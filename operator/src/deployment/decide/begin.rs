@@ -3,7 +3,7 @@
 use sluice_crds::{Operation, OperationType, RevisionStatus, StartedFrom, Step, UpgradeMode};
 
 use super::{Action, Plan};
-use crate::deployment::build::{self, WorkloadOptions};
+use crate::deployment::build;
 use crate::deployment::observe::{Failure, LEFT_OVER};
 use crate::deployment::revision::{Revision, Template};
 use crate::names;
@@ -126,16 +126,13 @@ impl Plan<'_> {
 
     /// The current revision, if somebody has deleted its ControllerRevision and the spec is still what its children were made of.
     fn made_again(&mut self, number: i64) -> Option<Revision> {
-        let (owner, observed) = (self.input.owner, self.input.observed);
+        let owner = self.input.owner;
         let template = self.input.wanted().filter(|_| number > 0)?;
         let image = self.status.image.clone().unwrap_or_else(|| self.input.default_image.to_owned());
         let revision = Revision::new(number, &template, &image);
-        let is_there = |child: build::Child| observed.applied.get(&(child.kind, child.name)) == Some(&child.hash);
-        let allow_non_restored_state = self.input.valid.policy.upgrade.allow_non_restored_state;
-        let options = WorkloadOptions { replicas: i32::from(self.status.halted.is_none()), allow_non_restored_state };
-        let in_session = observed.session.is_some();
-        let same = is_there(build::config_map(owner, &revision))
-            && (in_session || is_there(build::workload(owner, &revision, &self.started_from(), &options)));
+        let in_session = self.input.observed.session.is_some();
+        let same = self.is_applied(&build::config_map(owner, &revision))
+            && (in_session || self.is_applied(&build::workload(owner, &revision, &self.started_from(), &self.workload_options())));
         if !same {
             return None;
         }

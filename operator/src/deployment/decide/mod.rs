@@ -212,18 +212,26 @@ impl<'a> Plan<'a> {
 
     /// Applies a child unless it is there as it should be.
     pub fn apply(&mut self, child: Child) {
-        // Of two applies of one child in a decision the later one is meant.
-        self.actions.retain(|a| !matches!(a, Action::Apply(c) if c.kind == child.kind && c.name == child.name));
-        let there = self.input.observed.applied.get(&(child.kind, child.name.clone()));
-        if there != Some(&child.hash) {
-            self.actions.push(Action::Apply(Box::new(child)));
+        match self.is_applied(&child) {
+            true => self.unplan(&child),
+            false => self.put_back(child),
         }
+    }
+
+    /// Whether a child is there as it was applied last.
+    pub fn is_applied(&self, child: &Child) -> bool {
+        self.input.observed.applied.get(&(child.kind, child.name.clone())) == Some(&child.hash)
     }
 
     /// Applies a child although it was applied like that: somebody else has changed it.
     pub fn put_back(&mut self, child: Child) {
-        self.actions.retain(|a| !matches!(a, Action::Apply(c) if c.kind == child.kind && c.name == child.name));
+        self.unplan(&child);
         self.actions.push(Action::Apply(Box::new(child)));
+    }
+
+    /// Of two applies of one child in a decision the later one is meant.
+    fn unplan(&mut self, child: &Child) {
+        self.actions.retain(|a| !matches!(a, Action::Apply(c) if c.kind == child.kind && c.name == child.name));
     }
 
     /// The claim of the volume that the operator has made, if it is there.

@@ -28,6 +28,11 @@ const SUPERSEDED: &str = "Superseded";
 /// What a human does about something that is not the spec's fault.
 const TRY_AGAIN: &str = " (when that is repaired, another spec.restartNonce tries again)";
 
+/// Whether an operation brings up what the spec asks for.
+fn follows_the_spec(operation: &Operation) -> bool {
+    matches!(operation.kind, OperationType::Upgrade | OperationType::Deploy | OperationType::Resume)
+}
+
 impl Plan<'_> {
     /// Does a step; leads on by changing `status.operation`.
     pub fn step(&mut self, operation: &Operation) {
@@ -377,7 +382,7 @@ impl Plan<'_> {
             self.status.operation = None;
             return;
         };
-        let start = operation.start.clone().unwrap_or_else(|| self.started_from());
+        let start = self.start_of(operation);
         let revisions = self.revisions();
         self.status.revision = Some(RevisionStatus { current: revision.number, target: revision.number, ..revisions });
         self.status.started_from = Some(start.clone());
@@ -398,7 +403,7 @@ impl Plan<'_> {
 
     /// Why what runs a revision is not made any more.
     fn not_placed(&self, operation: &Operation) -> Option<Failure> {
-        if !matches!(operation.kind, OperationType::Upgrade | OperationType::Deploy | OperationType::Resume) {
+        if !follows_the_spec(operation) {
             return None;
         }
         let fail = |reason: &str, message: String| Some(Failure { reason: reason.into(), message });
@@ -416,8 +421,7 @@ impl Plan<'_> {
     }
 
     fn superseded(&self, operation: &Operation) -> bool {
-        let started = matches!(operation.kind, OperationType::Upgrade | OperationType::Deploy | OperationType::Resume);
-        started && self.input.wanted_hash().is_some_and(|wanted| wanted != operation.hash)
+        follows_the_spec(operation) && self.input.wanted_hash().is_some_and(|wanted| wanted != operation.hash)
     }
 
     /// What the API server has said of one of these children, when it was applied last: it is not as it could ever be.
@@ -432,8 +436,8 @@ impl Plan<'_> {
         if self.input.observed.session.is_some() {
             return;
         }
-        let start = operation.start.clone().unwrap_or_else(|| self.started_from());
-        let options = WorkloadOptions { replicas: 1, allow_non_restored_state: self.input.valid.policy.upgrade.allow_non_restored_state };
+        let start = self.start_of(operation);
+        let options = WorkloadOptions { replicas: 1, ..self.workload_options() };
         self.actions.push(Action::Try(Box::new(build::workload(self.input.owner, revision, &start, &options))));
     }
 
@@ -442,9 +446,18 @@ impl Plan<'_> {
         let owner = self.input.owner;
         self.share(revision);
         self.apply(build::config_map(owner, revision));
+        self.place(revision, start, &self.workload_options());
+    }
+
+    /// What the revision that is to run is started with.
+    pub fn workload_options(&self) -> WorkloadOptions {
         let allow_non_restored_state = self.input.valid.policy.upgrade.allow_non_restored_state;
-        let options = WorkloadOptions { replicas: i32::from(self.status.halted.is_none()), allow_non_restored_state };
-        self.place(revision, start, &options);
+        WorkloadOptions { replicas: i32::from(self.status.halted.is_none()), allow_non_restored_state }
+    }
+
+    /// What the revision of an operation begins with.
+    fn start_of(&self, operation: &Operation) -> StartedFrom {
+        operation.start.clone().unwrap_or_else(|| self.started_from())
     }
 
     fn stabilize(&mut self, operation: &Operation) {
@@ -457,7 +470,7 @@ impl Plan<'_> {
             self.run(&revision, &start);
             return self.replace(operation.revision, pod);
         }
-        let start = operation.start.clone().unwrap_or_else(|| self.started_from());
+        let start = self.start_of(operation);
         self.run(&revision, &start);
         let info = self.input.observed.info(revision.number);
         let finished = info.is_some_and(|i| i.state == RuntimeState::Finished);

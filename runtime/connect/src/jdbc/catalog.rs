@@ -110,7 +110,7 @@ impl Relation {
     /// If it is not there.
     pub fn compared(&self, table: &TableSpec, place: &str, column: usize, kind: &TypeKind) -> Result<SqlColumn> {
         let actual = self.column(table, place, &table.physical[column].name)?;
-        Ok(SqlColumn { name: quoted(&actual.name), ty: from_text(kind, actual) })
+        Ok(SqlColumn { name: quoted(&actual.name), ty: from_text(kind, &actual.ty, &actual.base) })
     }
 
     /// The same for a name that need not be declared.
@@ -129,12 +129,9 @@ impl Relation {
     pub fn merges(&self, table: &TableSpec, place: &str, column: usize) -> Result<Option<String>> {
         let field = &table.physical[column];
         let actual = self.column(table, place, &field.name)?;
-        Ok(merges(&field.ty.kind, actual).then(|| match rounds(&actual.base) {
-            true => from_text(
-                &field.ty.kind,
-                &Actual { name: String::new(), ty: actual.full.clone(), base: actual.base.clone(), full: String::new() },
-            ),
-            false => from_text(&field.ty.kind, actual),
+        Ok(merges(&field.ty.kind, actual).then(|| {
+            let ty = if rounds(&actual.base) { &actual.full } else { &actual.ty };
+            from_text(&field.ty.kind, ty, &actual.base)
         }))
     }
 
@@ -148,7 +145,7 @@ impl Relation {
         if !writable(&field.ty.kind, &actual.base) {
             return Err(mismatch(table, place, &field.name, &field.ty, actual, "written"));
         }
-        Ok(SqlColumn { name: quoted(&actual.name), ty: from_text(&field.ty.kind, actual) })
+        Ok(SqlColumn { name: quoted(&actual.name), ty: from_text(&field.ty.kind, &actual.ty, &actual.base) })
     }
 }
 
@@ -159,14 +156,14 @@ pub(crate) fn as_shown(inet: &str) -> String {
 
 /// The cast by which the text of a value of `kind` becomes a column's type. An instant has the offset of its zone behind it, which a column
 /// without a zone would silently leave out: it is to have the time of the session's zone, as which it is read.
-fn from_text(kind: &TypeKind, actual: &Actual) -> String {
+fn from_text(kind: &TypeKind, ty: &str, base: &str) -> String {
     let element = if let TypeKind::Array(element) = kind { &element.kind } else { kind };
-    let zoned = match actual.base.strip_prefix("timestamp without time zone") {
+    let zoned = match base.strip_prefix("timestamp without time zone") {
         Some(dimensions) if matches!(element, TypeKind::TimestampLtz(_)) => format!("timestamp with time zone{dimensions}::"),
         _ => String::new(),
     };
-    let below = if zoned.is_empty() || actual.ty == actual.base { String::new() } else { format!("{}::", actual.base) };
-    format!("{zoned}{below}{}", actual.ty)
+    let below = if zoned.is_empty() || ty == base { String::new() } else { format!("{base}::") };
+    format!("{zoned}{below}{ty}")
 }
 
 /// Types whose values are rounded to the column's precision; of others too much of a value is an error.
@@ -345,7 +342,7 @@ mod tests {
                 "timestamp with time zone[]::timestamp without time zone[]",
             ),
         ] {
-            assert_eq!(from_text(&kind, &actual), want, "{kind}");
+            assert_eq!(from_text(&kind, &actual.ty, &actual.base), want, "{kind}");
         }
         let full = |full: &str, base: &str| Actual { full: full.into(), ..actual(base, base) };
         for (kind, actual, want) in [
